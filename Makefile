@@ -1,0 +1,51 @@
+# Every target makes the virtual environment it needs; a second run reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.all ## train on real digits, watch, export and pull the encoder (about a minute)
+	$(BIN)/lightning-invariant demo $(ARGS)
+
+test: $(VENV)/.dev ## run the test suite; make test ARGS="-k hub" passes arguments on
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.dev ## run the long tests too
+	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
+
+lint: $(VENV)/.dev ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## check types
+	$(BIN)/pyright
+
+bench: $(VENV)/.dev ## run the benchmarks and write benchmarks/results
+	$(BIN)/python -m benchmarks.projections
+	$(BIN)/python -m benchmarks.probes
+	$(BIN)/python -m benchmarks.projector
+	$(BIN)/python -m benchmarks.overhead
+
+clean: ## remove the environment and what runs left
+	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing lightning-invariant with what the demo needs ..."
+	$(PIP) --editable ".[all]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "installing lightning-invariant with what the tests need ..."
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.all

@@ -1,0 +1,48 @@
+"""Invariant features from equivariant and augmented networks.
+
+Names are imported when they are first used, so that importing the package loads neither Lightning nor the Hub's client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_invariant.callback import InvariantCallback
+    from lightning_invariant.groups import Representation
+    from lightning_invariant.guarantee import Guarantee, Separation
+    from lightning_invariant.hub import InvariantEncoder, export_encoder
+    from lightning_invariant.projections import Projection, choose
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Guarantee": "guarantee",
+    "InvariantCallback": "callback",
+    "InvariantEncoder": "hub",
+    "Projection": "projections",
+    "Representation": "groups",
+    "Separation": "guarantee",
+    "choose": "projections",
+    "export_encoder": "hub",
+}
+
+__all__ = [
+    "Guarantee",
+    "InvariantCallback",
+    "InvariantEncoder",
+    "Projection",
+    "Representation",
+    "Separation",
+    "choose",
+    "export_encoder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

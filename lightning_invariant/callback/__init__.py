@@ -1,0 +1,6 @@
+"""When it happens: the callback that attaches to any training loop."""
+
+from lightning_invariant.callback.callback import InvariantCallback
+from lightning_invariant.callback.names import METRICS
+
+__all__ = ["METRICS", "InvariantCallback"]

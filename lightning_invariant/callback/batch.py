@@ -1,0 +1,62 @@
+"""Where inputs and labels stand in the usual kinds of batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+INPUT_KEYS = ("x", "input", "inputs", "image", "images", "img", "pixel_values", "points", "pos", "features")
+LABEL_KEYS = ("y", "label", "labels", "target", "targets")
+
+
+def find_inputs(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Tensor | None:
+    """The input tensor of a batch: the batch itself, its first element, or the value of a usual key.
+
+    Args:
+        batch: What the loader gives: a tensor, a sequence or a mapping.
+        choose: Reads the inputs off a batch of another kind.
+
+    Returns:
+        A tensor of shape (B, ...), or None if there is none.
+    """
+    if choose is not None:
+        return choose(batch)
+    if isinstance(batch, Tensor):
+        found = batch
+    elif isinstance(batch, Mapping):
+        found = next((batch[key] for key in INPUT_KEYS if isinstance(batch.get(key), Tensor)), None)
+    elif isinstance(batch, Sequence) and batch and not isinstance(batch, str):
+        found = batch[0]
+    else:
+        found = None
+    return found if isinstance(found, Tensor) and found.dim() >= 1 else None
+
+
+def find_labels(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Tensor | None:
+    """The labels of a batch: the first one-dimensional tensor behind the inputs, or the value of a usual key.
+
+    Args:
+        batch: What the loader gives.
+        choose: Reads the labels off a batch of another kind.
+
+    Returns:
+        A tensor of shape (B,), integers for classes and floats for values; None if there is none.
+    """
+    if choose is not None:
+        return _as_column(choose(batch))
+    if isinstance(batch, Mapping):
+        return _as_column(next((batch[key] for key in LABEL_KEYS if batch.get(key) is not None), None))
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        columns = (_as_column(part) for part in batch[1:])
+        return next((column for column in columns if column is not None), None)
+    return None
+
+
+def _as_column(labels: Any) -> Tensor | None:
+    if not isinstance(labels, Tensor):
+        return None
+    if labels.dim() == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return labels if labels.dim() == 1 and not labels.is_complex() else None

@@ -1,0 +1,250 @@
+"""One callback for any training loop: projects latents invariantly at every validation and logs what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lightning_invariant.callback.collector import Collector
+from lightning_invariant.callback.encode import undisturbed
+from lightning_invariant.callback.findings import Findings
+from lightning_invariant.callback.path import LatentPath
+from lightning_invariant.callback.reporter import Reporter
+from lightning_invariant.callback.roots import callback_bases
+from lightning_invariant.callback.tap import Pool, Tap
+from lightning_invariant.errors import LayerError
+from lightning_invariant.groups import Representation, Sampled
+from lightning_invariant.groups.actions import InputAction
+from lightning_invariant.projections import Projection, choose
+from lightning_invariant.tracking import Report, publish
+
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+
+
+class InvariantCallback(*callback_bases()):
+    """Monitors a layer's latents once their symmetry is accounted for, and exports the encoder with its projection.
+
+    At every validation it moves a sample of validation inputs by random group elements, and compares raw with
+    invariantly projected latents: kNN and linear probes fitted on training inputs as they come, invariance and
+    equivariance errors (`lightning_invariant.callback.names` lists what is logged), points for TensorBoard's projector,
+    and a picture. The training is not changed: every weight is the same without the callback, and after the run no
+    hook, attribute or state_dict key is left in the module.
+
+    Args:
+        layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder".
+        representation: How the symmetry acts on the latent, such as "C4: 16 regular".
+        projection: The invariant map; None for the best that is known (`choose`).
+        features: Wished number of features where `choose` is free to set it.
+        action: How the group moves inputs; None to find it from the inputs' shape.
+        pick: Index, key or function that takes the latent out of a tuple or dict that the layer gives.
+        pool: "mean" or "max" over the positions of a feature map; None if the latent has none.
+        inputs: Reads the input tensor off a batch that is no tensor, (x, y) or dict with a usual key.
+        labels: Reads the labels off such a batch.
+        every_n_validations: Report at every n-th validation; in between the last values are logged again.
+        bank_size: Training inputs kept for the probes.
+        sample_size: Validation inputs kept, for each loader.
+        max_bytes: Bound on the memory of each of those two samples.
+        neighbours: k of the kNN probe.
+        embeddings: Whether points and pictures are written.
+        export_dir: Folder for the exported encoder at the end of `fit`; None to export nothing.
+        prefix: Put before every logged name, for callbacks on several layers.
+        seed: Of every random choice; the global random state is not touched.
+
+    Raises:
+        ParseError: The representation cannot be read.
+        ValueError: A number is below 1, or the projection is for another representation.
+
+    Source:
+        Hansen, Calissano, Feragen 2024, Interpreting Equivariant Representations (arXiv 2401.12588).
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        representation: str | Representation,
+        *,
+        projection: Projection | None = None,
+        features: int | None = None,
+        action: InputAction | None = None,
+        pick: Callable[[Any], Tensor] | int | str | None = None,
+        pool: Pool | None = None,
+        inputs: Callable[[Any], Tensor] | None = None,
+        labels: Callable[[Any], Tensor] | None = None,
+        every_n_validations: int = 1,
+        bank_size: int = 2000,
+        sample_size: int = 2000,
+        max_bytes: int = 256 * 2**20,
+        neighbours: int = 5,
+        embeddings: bool = True,
+        export_dir: str | Path | None = None,
+        prefix: str = "",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.representation = Representation.parse(representation)
+        _require_monitorable(self.representation)
+        _require_positive(
+            every_n_validations=every_n_validations,
+            bank_size=bank_size,
+            sample_size=sample_size,
+            max_bytes=max_bytes,
+            neighbours=neighbours,
+        )
+        self.projection = projection if projection is not None else choose(self.representation, features)
+        if self.projection.representation != self.representation:
+            raise ValueError(
+                f"Expected a projection for '{self.representation}' but got one for "
+                f"'{self.projection.representation}'; build it with the callback's representation."
+            )
+        self.layer, self.prefix, self.every_n_validations = layer, prefix, every_n_validations
+        self.export_dir = None if export_dir is None else Path(export_dir)
+        self.report: Report | None = None
+        self._tap = Tap(layer, pick)
+        self._collector = Collector(
+            self.representation, self._tap, pool, action, inputs, labels, bank_size, sample_size, max_bytes, seed
+        )
+        self._findings = Findings()
+        self._reporter = Reporter(self.projection, self._collector, self._findings, neighbours, embeddings, prefix)
+        self._validations = 0
+        self._checked, self._called = False, False
+
+    @property
+    def state_key(self) -> str:
+        """Tells callbacks on several layers apart in a checkpoint."""
+        return self._generate_state_key(layer=self.layer, representation=str(self.representation), prefix=self.prefix)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach, and raise whatever can be known to be wrong before the first step."""
+        self._tap.attach(pl_module)
+        self._checked = False
+        self._collector.begin_training()
+        if self.export_dir is not None and trainer.is_global_zero:
+            from lightning_invariant.hub.artifact import check_target
+
+            check_target(self.export_dir)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Offer the batch to the bank; before the very first step see that the latent fits."""
+        with self._findings.guarding("training batch", strict=False):
+            self._collector.add_training(batch)
+        if not self._checked:
+            self._check_before_training(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Attach where `configure_model` or a bare `validate` made that impossible before; start a fresh sample."""
+        self._tap.attach(pl_module)
+        self._collector.begin_validation()
+        self._called = False
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Record the layer from here."""
+        self._tap.arm()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a sample of what was recorded."""
+        with self._findings.guarding("validation batch", strict=trainer.sanity_checking):
+            self._called |= self._collector.add_validation(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report; in the sanity check only see that everything fits."""
+        with self._findings.guarding("validation", strict=trainer.sanity_checking):
+            self._require_called()
+        if trainer.sanity_checking:
+            self._collector.check_latents()
+            self._checked = True
+            return
+        if self.report is None or self._validations % self.every_n_validations == 0:
+            folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
+            self.report = self._reporter.report(trainer, pl_module, self.report)
+            for failure in publish(self.report, trainer.loggers, folder) if trainer.is_global_zero else ():
+                self._findings.add(failure, failure)
+        self._validations += 1
+        for name, value in self.report.scalars.items():
+            pl_module.log(name, value, sync_dist=False, batch_size=1)
+
+    # testing is a validation on other data
+    on_test_start = on_validation_start
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export the encoder with the last report's numbers."""
+        if self.export_dir is not None and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
+            with self._findings.guarding("export", strict=False):
+                self._tap.attach(pl_module)
+                self._export(pl_module, self.export_dir)
+        self._tap.detach()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Detach; `teardown` is not called after an exception."""
+        self._tap.detach()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Detach."""
+        self._tap.detach()
+
+    def _check_before_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._checked = True
+        rows = self._collector.bank.columns.get("x")
+        if rows is None:
+            return
+        with undisturbed(pl_module, self._collector.seed):
+            self._collector.reach(pl_module, rows, trainer.precision_plugin.forward_context)
+
+    def _require_called(self) -> None:
+        if not self._called:
+            raise LayerError(
+                f"Expected layer {self.layer!r} to be called in the validation step but it never was; name a layer "
+                "that the step uses, and compile the network only after the callback is attached."
+            )
+
+    def _export(self, pl_module: LightningModule, folder: Path) -> None:
+        from lightning_invariant.hub import export_encoder
+
+        route, inputs = self._collector.route, self._collector.bank.columns.get("x")
+        if route is None or inputs is None or len(inputs) < 2:
+            raise LayerError(
+                f"Expected a forward of single tensors to reach layer {self.layer!r} but none did, so there is no "
+                "encoder to export; give inputs= to read x off the batch."
+            )
+        device = next((p.device for p in pl_module.parameters()), inputs.device)
+        report = self.report
+        scalars = {} if report is None else report.scalars
+        with undisturbed(pl_module, self._collector.seed):
+            export_encoder(
+                folder,
+                LatentPath(pl_module, self._tap, route, self._collector.flat),
+                self.projection.to(device),
+                inputs[:2].to(device),
+                numbers={name.removeprefix(self.prefix): value for name, value in scalars.items()},
+                picture=None if report is None else self._reporter.picture(report),
+            )
+
+
+def _require_monitorable(representation: Representation) -> None:
+    if isinstance(representation.group, Sampled):
+        raise ValueError(
+            f"Expected a group that acts on single latents but got {representation.group}, which is known by samples "
+            "of the input only; name the symmetry that the augmentation approximates, such as 'C4: 64 trivial'."
+        )
+
+
+def _require_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"Expected {name} of at least 1 but got {number}.")

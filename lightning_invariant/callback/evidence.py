@@ -1,0 +1,82 @@
+"""What one report is computed from: latents of a bank, of queries, and of the same queries moved by the group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Flat latents with labels; the bank and the queries are different samples.
+
+    Args:
+        bank: Latents of inputs as they come, shape (N, D); what probes are fitted on.
+        bank_labels: Shape (N,), or None.
+        queries: Latents of inputs as they come, shape (M, D).
+        moved: Latents of the same inputs, each moved by its own group element, shape (M, D).
+        elements: The group elements, shape (M, *element_shape).
+        labels: Of the queries, shape (M,), or None.
+        thumbnails: Pictures of the moved inputs, shape (M, C, H, W), or None.
+        simulated: True where `moved` is rho(g) applied to `queries` because inputs could not be moved.
+    """
+
+    bank: Float[Tensor, "N D"]
+    bank_labels: Tensor | None
+    queries: Float[Tensor, "M D"]
+    moved: Float[Tensor, "M D"]
+    elements: Tensor
+    labels: Tensor | None
+    thumbnails: Tensor | None = None
+    simulated: bool = False
+
+    def to(self, device: torch.device | str) -> Evidence:
+        """The same on another device; group elements and pictures stay on the CPU."""
+        moving = ("bank", "bank_labels", "queries", "moved", "labels")
+        return replace(
+            self, **{name: value.to(device) for name in moving if (value := getattr(self, name)) is not None}
+        )
+
+    def finite(self) -> tuple[Evidence, int]:
+        """Without the rows that hold NaN or infinity, and how many those were."""
+        bank = self.bank.isfinite().all(dim=1)
+        rows = self.queries.isfinite().all(dim=1) & self.moved.isfinite().all(dim=1)
+        dropped = int((~bank).sum() + (~rows).sum())
+        if not dropped:
+            return self, 0
+        keep = {
+            field.name: value[(bank if field.name.startswith("bank") else rows).to(value.device)]
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **keep), dropped
+
+    def halved(self) -> Evidence:
+        """Every second query becomes the bank, for runs that have seen no training data."""
+        return Evidence(
+            bank=self.queries[::2],
+            bank_labels=None if self.labels is None else self.labels[::2],
+            queries=self.queries[1::2],
+            moved=self.moved[1::2],
+            elements=self.elements[1::2],
+            labels=None if self.labels is None else self.labels[1::2],
+            thumbnails=None if self.thumbnails is None else self.thumbnails[1::2],
+            simulated=self.simulated,
+        )
+
+
+def joined(parts: list[Evidence]) -> Evidence:
+    """The evidence of all processes as one."""
+    first = parts[0]
+    columns = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(first)
+        if isinstance(getattr(first, field.name), Tensor)
+    }
+    return replace(first, **columns)

@@ -1,0 +1,45 @@
+"""The errors that this package raises beyond ValueError and TypeError for plain arguments."""
+
+from __future__ import annotations
+
+
+class InvariantError(Exception):
+    """Base of every error of this package that is not a plain wrong argument."""
+
+
+class LayerError(InvariantError):
+    """The layer to read latents from does not exist, is never called, or gives no usable latent."""
+
+
+class LatentError(InvariantError, ValueError):
+    """A latent does not fit the representation that is said to act on it."""
+
+
+class ParseError(InvariantError, ValueError):
+    """A group or representation string cannot be read.
+
+    Args:
+        message: What was expected.
+        text: The whole string.
+        position: Index of the first character that does not fit.
+    """
+
+    def __init__(self, message: str, text: str, position: int) -> None:
+        self.text, self.position = text, position
+        super().__init__(f"{message}\n    {text}\n    {' ' * position}^")
+
+
+class GroupError(InvariantError, ValueError):
+    """Matrices that are no group, or elements that do not belong to one."""
+
+
+class GuaranteeError(InvariantError, AssertionError):
+    """A measurement refutes what a projection claims."""
+
+
+class GraphError(InvariantError):
+    """A network cannot be written as a class-free graph, or a graph file is not safe to load."""
+
+
+class ArtifactError(InvariantError):
+    """An artefact directory is missing, damaged, or cannot be written."""

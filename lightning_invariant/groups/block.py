@@ -1,0 +1,90 @@
+"""Blocks: some copies of one kind of representation, the terms that a representation is a sum of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_invariant.groups.group import Group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Block(ABC):
+    """Copies of one representation; every copy is moved by the SAME group element.
+
+    Args:
+        group: What acts.
+        copies: How many copies, at least 1.
+
+    Raises:
+        ValueError: Fewer than one copy, or a kind that the group does not have.
+    """
+
+    group: Group
+    copies: int
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError(f"Expected at least one copy but got {self.copies}.")
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension of one copy."""
+
+    @abstractmethod
+    def matrices(self, g: Tensor) -> Tensor:
+        """The matrix of one copy for each element of a batch, shape (n, dim, dim), float64."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Layout of the block in a latent; copies stand first unless the kind says otherwise."""
+        return (self.copies, self.dim)
+
+    @property
+    def size(self) -> int:
+        """Numbers in the block."""
+        return self.copies * self.dim
+
+    def move(self, z: Tensor, g: Tensor) -> Tensor:
+        """Act on a batch.
+
+        Args:
+            z: Latents of shape (B, *shape).
+            g: One element for each latent, shape (B, *element_shape).
+
+        Returns:
+            The moved latents, same shape, dtype and device.
+        """
+        rho = self.matrices(g).to(z)
+        return torch.einsum("bij,bcj->bci", rho, z)
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Trivial(Block):
+    """Numbers that the group leaves alone."""
+
+    @property
+    def dim(self) -> int:
+        """One number."""
+        return 1
+
+    def matrices(self, g: Tensor) -> Tensor:
+        """Ones."""
+        return torch.ones(len(g), 1, 1, dtype=torch.float64, device=g.device)
+
+    def move(self, z: Tensor, g: Tensor) -> Tensor:
+        """Nothing moves."""
+        return z
+
+    def __str__(self) -> str:
+        return f"{self.copies} trivial"

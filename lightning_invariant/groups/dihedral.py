@@ -1,0 +1,56 @@
+"""Dihedral groups: rotations by multiples of 2 pi / n and reflections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightning_invariant.groups.group import FiniteGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Dihedral(FiniteGroup):
+    """D_n, of order 2n; element r + n f reflects the second axis (if f = 1), then rotates by 2 pi r / n.
+
+    Args:
+        n: Number of rotations, at least 1.
+
+    Raises:
+        ValueError: n is below 1.
+    """
+
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"Expected a dihedral group with at least 1 rotation but got {self.n}.")
+
+    @property
+    def order(self) -> int:
+        """Twice the number of rotations."""
+        return 2 * self.n
+
+    def parts(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotation number r and reflection flag f of each element."""
+        return g % self.n, g // self.n
+
+    def compose(self, g: Tensor, h: Tensor) -> Tensor:
+        """A reflection reverses the rotations that act before it."""
+        (r, f), (s, e) = self.parts(g), self.parts(h)
+        return (r + (1 - 2 * f) * s) % self.n + self.n * ((f + e) % 2)
+
+    def inverse(self, g: Tensor) -> Tensor:
+        """Reflections are their own inverses."""
+        r, f = self.parts(g)
+        return (-(1 - 2 * f) * r) % self.n + self.n * f
+
+    def label(self, g: Tensor) -> str:
+        """The angle in degrees, marked with "m" after a reflection."""
+        r, f = self.parts(g)
+        return f"{360 * int(r) / self.n:g}°" + ("m" if int(f) else "")
+
+    def __str__(self) -> str:
+        return f"D{self.n}"

@@ -1,0 +1,133 @@
+"""An exported encoder as a directory: class-free graph, weights, configuration, certificate, card.
+
+config.json         format, versions, input and latent, representation, projection, guarantee, hashes of the files
+graph.json          the network from input to latent, without a class
+model.safetensors   tensors of the network ("network.") and of the projection ("projection.")
+certificate.json    what was measured
+README.md           the model card
+embeddings.png      raw beside projected latents, where a picture was drawn
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.directory import check_replaceable, replace_directory
+from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes, write_json
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+FORMAT = "lightning-invariant"
+FORMAT_VERSION = 1
+CONFIG, GRAPH, WEIGHTS, CERTIFICATE = "config.json", "graph.json", "model.safetensors", "certificate.json"
+CARD, PICTURE = "README.md", "embeddings.png"
+OWN = (CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD, PICTURE)
+NETWORK, PROJECTION = "network.", "projection."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a program needs of a directory, before any of it becomes a module.
+
+    Args:
+        config: The configuration; `write_artifact` adds format, versions and hashes.
+        graph: The class-free graph.
+        tensors: Tensors by name, "network." or "projection." in front.
+        certificate: What was measured, JSON-able.
+    """
+
+    config: Mapping[str, Any]
+    graph: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    certificate: Mapping[str, Any]
+
+    def below(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors of one part, without its prefix."""
+        return {name.removeprefix(prefix): tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+
+
+def write_artifact(
+    folder: str | os.PathLike[str],
+    artifact: Artifact,
+    *,
+    card: str,
+    picture: bytes | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Replace the folder's content as a whole; files that are not ours stay.
+
+    Args:
+        folder: Empty, new, or an earlier export.
+        artifact: What to write.
+        card: Text of the model card.
+        picture: PNG bytes.
+        check: Called with the complete new directory before it takes its place; if it raises, the folder is unchanged.
+
+    Raises:
+        ArtifactError: The folder holds something else or cannot be written; it is unchanged then.
+    """
+
+    def fill(fresh: Path) -> None:
+        _write_files(fresh, artifact, card, picture)
+        if check is not None:
+            check(fresh)
+
+    check_target(folder)
+    replace_directory(folder, fill, keep=lambda name: name not in OWN)
+
+
+def check_target(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that an artefact could not be written to, without leaving anything behind.
+
+    Raises:
+        ArtifactError: It is no folder, holds something that is not an artefact of ours, or cannot be written.
+    """
+    names = check_replaceable(folder)
+    if names and not _is_ours(Path(folder)):
+        some = ", ".join(names[:3])
+        raise ArtifactError(
+            f"Expected an empty folder or an earlier export but {folder} holds {some}; choose another folder."
+        )
+
+
+def _write_files(folder: Path, artifact: Artifact, card: str, picture: bytes | None) -> None:
+    write_json(folder / GRAPH, artifact.graph)
+    write_json(folder / CERTIFICATE, artifact.certificate)
+    save_file({name: tensor.contiguous() for name, tensor in artifact.tensors.items()}, folder / WEIGHTS)
+    (folder / CARD).write_text(card, encoding="utf-8")
+    if picture is not None:
+        (folder / PICTURE).write_bytes(picture)
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, "torch": str(torch.__version__)}
+    hashes = {name: file_hash(folder / name) for name in (GRAPH, WEIGHTS, CERTIFICATE)}
+    write_json(folder / CONFIG, {**header, **artifact.config, **header, "files": hashes})
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a regular file, in hexadecimal."""
+    if not path.is_file():
+        raise ArtifactError(f"Expected the file {path} but it is missing; export or pull again.")
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise ArtifactError(f"Expected the file {path} but it cannot be read: {error}.") from error
+    return digest.hexdigest()
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return parse_json(read_bytes(folder / CONFIG, JSON_LIMIT), CONFIG).get("format") == FORMAT
+    except ArtifactError:
+        return False

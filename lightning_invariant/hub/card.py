@@ -1,0 +1,146 @@
+"""The model card: what the encoder is, how to load it, what was measured."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from huggingface_hub import ModelCardData
+
+    from lightning_invariant.guarantee import Guarantee
+
+SHOWN = {
+    "kNN accuracy": ("raw/knn", "invariant/knn"),
+    "linear probe accuracy": ("raw/linear", "invariant/linear"),
+    "invariance error": ("raw/error", "invariant/error"),
+}
+"""Rows of the card's table: raw and projected name of each."""
+READING = """Probes were fitted on latents of training inputs as they come and asked about validation inputs that random
+group elements moved. The invariance error is relative to the mean distance between different samples."""
+
+
+def model_card(
+    name: str,
+    *,
+    description: Mapping[str, Any],
+    guarantee: Guarantee,
+    reason: str,
+    numbers: Mapping[str, float],
+    versions: Mapping[str, str],
+    picture: str | None,
+) -> str:
+    """Text of a README.md that the Hub reads as a model card.
+
+    Args:
+        name: Of the model.
+        description: What config.json says of the encoder.
+        guarantee: Of the projection.
+        reason: Why this projection.
+        numbers: Logged names and values; values that are not finite are left out.
+        versions: Package to version.
+        picture: File name of the picture, or None.
+    """
+    shape, dtype = (
+        [size if isinstance(size, int) else 2 for size in description["input"]["shape"]],
+        description["input"]["dtype"],
+    )
+    sizes = f"(B, {', '.join(map(str, shape[1:]))})" if shape[1:] else "(B,)"
+    name = _line(name)
+    sentences = [f"{guarantee}.", reason, guarantee.note]
+    return f"""---
+{_metadata(name, numbers).to_yaml()}
+---
+
+# {_plain(name)}
+
+An encoder with an invariant projection, exported by lightning-invariant. Its features are the same for all latents that
+the group {_plain(guarantee.group)} moves into each other; how far that holds for inputs is measured below.
+
+```python
+import torch
+from lightning_invariant import InvariantEncoder
+
+encoder = InvariantEncoder.from_pretrained("path/or/repository")
+x = torch.zeros({", ".join(map(str, shape))}, dtype=torch.{dtype})  # a batch of your inputs, shape {sizes}
+features = encoder(x)  # invariant, shape (B, {description["features"]})
+latents = encoder.latent(x)  # raw, shape (B, {description["latent_size"]}): the group moves them
+```
+
+Loading executes and unpickles nothing: the network is an allow-listed graph, the weights are safetensors.
+
+## Symmetry and guarantee
+
+- Input: {dtype}, shape {sizes}
+- Latent: {_code(description["representation"])}
+- Projection: {_code(description["projection"]["name"])}
+- Features: {_plain(" ".join(filter(None, sentences)))}
+- Differentiable: {_plain(guarantee.differentiable)}
+- Source: {_plain(guarantee.source)}
+
+## Measured
+{_picture(picture)}
+{_table(numbers)}
+
+Exported with {", ".join(f"{package} {version}" for package, version in versions.items())}.
+"""
+
+
+def _table(numbers: Mapping[str, float]) -> str:
+    rows = [
+        f"| {row} | {numbers[raw]:.4g} | {numbers[projected]:.4g} |"
+        for row, (raw, projected) in SHOWN.items()
+        if all(math.isfinite(numbers.get(key, math.nan)) for key in (raw, projected))
+    ]
+    if not rows:
+        return "Nothing was measured before this export."
+    head = ["| on inputs moved at random | raw | projected |", "|---|---|---|"]
+    return "\n".join([*head, *rows, "", READING])
+
+
+def _picture(picture: str | None) -> str:
+    return f"\n![Raw beside projected latents]({picture})\n" if picture else ""
+
+
+def _metadata(name: str, numbers: Mapping[str, float]) -> ModelCardData:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="feature-extraction",
+            dataset_type="validation",
+            dataset_name="validation data of the training run, moved at random",
+            metric_type="accuracy",
+            metric_name=metric,
+            metric_value=round(float(numbers[key]), 6),
+        )
+        for metric, (_, key) in SHOWN.items()
+        if "accuracy" in metric and math.isfinite(numbers.get(key, math.nan))
+    ]
+    return ModelCardData(
+        library_name="lightning-invariant",
+        tags=["lightning-invariant", "invariant-features", "equivariance", "safetensors"],
+        pipeline_tag="feature-extraction",
+        model_name=name,
+        eval_results=results or None,
+    )
+
+
+def _line(text: str) -> str:
+    """One line without control characters."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:200] or "encoder"
+
+
+def _plain(text: str) -> str:
+    """Text that markdown shows as it is."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&!])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    """An inline code span that no backtick inside can end."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"

@@ -1,0 +1,94 @@
+"""What config.json says of an encoder, and whether that is true of the parts that came with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_invariant.errors import ArtifactError
+from lightning_invariant.groups import Representation
+from lightning_invariant.guarantee import Guarantee
+from lightning_invariant.hub.artifact import PROJECTION
+from lightning_invariant.projections import Projection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from lightning_invariant.hub.artifact import Artifact
+
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def describe(graph: Mapping[str, Any], projection: Projection) -> dict[str, Any]:
+    """JSON-able description of a network with one input and its projection.
+
+    Args:
+        graph: Of the network, from inputs to flat latents.
+        projection: From latents to features.
+    """
+    return {
+        "input": graph["inputs"][0],
+        "latent_size": projection.representation.size,
+        "features": projection.out_features,
+        "representation": str(projection.representation),
+        "projection": projection.config(),
+        "guarantee": projection.guarantee.to_dict(),
+    }
+
+
+def rebuild_projection(artifact: Artifact) -> Projection:
+    """The projection that an untrusted artefact describes, with its own tensors, fitted to its graph.
+
+    Raises:
+        ArtifactError: Graph, configuration and tensors do not fit together, or more is claimed than holds.
+    """
+    config, graph = artifact.config, artifact.graph
+    try:
+        _require(len(graph["inputs"]) == 1, "a graph of one input", len(graph["inputs"]))
+        batch, output = graph["inputs"][0]["shape"][:1], graph["output"]["shape"]
+        _require(output == [*batch, config["latent_size"]], f"an output of {config['latent_size']} numbers", output)
+        size = Representation.parse(config["representation"]).size
+        _require(size == config["latent_size"], f"a representation of size {config['latent_size']}", size)
+        named = config["projection"].get("representation")
+        _require(named == config["representation"], f"a projection of {config['representation']!r}", named)
+        projection = Projection.from_config(config["projection"])
+        _load_tensors(projection, artifact.below(PROJECTION))
+        declared = Guarantee.from_dict(config["guarantee"])
+    except ArtifactError:
+        raise
+    except Exception as error:  # an untrusted configuration can fail anywhere on its way
+        reason = str(error)[:300]
+        raise ArtifactError(
+            f"Expected a projection that can be rebuilt but got {type(error).__name__}: {reason}; "
+            "pull again, or install the version of lightning-invariant that exported it."
+        ) from error
+    stated = describe(graph, projection)
+    for key in ("input", "features", "representation"):
+        _require(config[key] == stated[key], f"{key} {stated[key]}", config[key])
+    _require(_claims_no_more(declared, projection.guarantee), f"no more than '{projection.guarantee}'", f"'{declared}'")
+    return projection
+
+
+def _load_tensors(projection: Projection, tensors: Mapping[str, Tensor]) -> None:
+    for name, own in projection.state_dict().items():
+        allowed = FLOATS if own.is_floating_point() else (own.dtype,)
+        _require(name in tensors, f"a tensor {name!r} of the projection", "none")
+        _require(tensors[name].dtype in allowed, f"{name!r} of a type among {allowed}", tensors[name].dtype)
+    # Tensors read from a file are not aligned as PyTorch aligns memory, and kernels then give other last bits.
+    projection.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, strict=True, assign=True)
+
+
+def _claims_no_more(declared: Guarantee, held: Guarantee) -> bool:
+    return (
+        declared.group == held.group
+        and declared.separation <= held.separation
+        and (declared.invariance == "sampled" or held.invariance == "exact")
+    )
+
+
+def _require(holds: bool, wanted: str, got: Any) -> None:
+    if not holds:
+        raise ArtifactError(f"Expected {wanted} in the artefact but got {str(got)[:200]}; export or pull again.")

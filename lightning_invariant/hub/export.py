@@ -1,0 +1,145 @@
+"""Writes a network's encoder, its projection and what was measured as an artefact directory."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safetensors
+import torch
+from torch import Tensor, nn
+
+import lightning_invariant
+from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.artifact import NETWORK, PICTURE, PROJECTION, Artifact, check_target, write_artifact
+from lightning_invariant.hub.card import model_card
+from lightning_invariant.hub.description import describe
+from lightning_invariant.hub.encoder import InvariantEncoder
+from lightning_invariant.hub.graph import export_graph
+from lightning_invariant.projections import Projection
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+
+
+def export_encoder(
+    folder: str | os.PathLike[str],
+    network: nn.Module,
+    projection: Projection,
+    example: Tensor,
+    *,
+    numbers: Mapping[str, float] | None = None,
+    picture: bytes | None = None,
+    name: str | None = None,
+) -> InvariantEncoder:
+    """Export, load what was written again, and compare before the old export is replaced.
+
+    Args:
+        folder: Empty, new, or an earlier export; replaced as a whole, files that are not ours stay.
+        network: From inputs to latents in a layout of the projection's representation, in eval mode; left as it is.
+        projection: From latents to features.
+        example: A batch of at least two inputs on the network's device; its axis 0 becomes the batch of any size.
+        numbers: What was measured, by logged name.
+        picture: PNG of raw beside projected latents.
+        name: Of the model on its card; the folder's name if None.
+
+    Returns:
+        The encoder as loaded from what was written, on the CPU.
+
+    Raises:
+        ArtifactError: The folder cannot be written, the projection is not one of this package, or the loaded encoder
+            gives other features.
+        LatentError: The network's latents do not fit the representation.
+        GraphError: The network cannot be written as a class-free graph.
+    """
+    check_target(folder)
+    if Projection.registry.get(type(projection).__name__) is not type(projection):
+        raise ArtifactError(
+            f"Expected a projection of lightning_invariant but got {type(projection).__name__}; "
+            "whoever pulls the encoder could not rebuild it."
+        )
+    features = _live_features(network, projection, example)
+    recorded = export_graph(_Rows(network, projection), (example,))
+    tensors = {f"{NETWORK}{key}": tensor for key, tensor in recorded.tensors.items()}
+    tensors |= {f"{PROJECTION}{key}": tensor.detach().cpu() for key, tensor in projection.state_dict().items()}
+    described = describe(recorded.graph, projection)
+    measured = {key: float(value) for key, value in (numbers or {}).items()}
+    artifact = Artifact(
+        {"library": lightning_invariant.__version__} | described,
+        recorded.graph,
+        tensors,
+        {"measured": {key: value if math.isfinite(value) else None for key, value in measured.items()}},
+    )
+    loaded = []
+
+    def check(fresh: Path) -> None:
+        loaded.append(InvariantEncoder.from_pretrained(fresh))
+        _require_equal(features, loaded[0].to(example.device), example)
+
+    card = model_card(
+        name or Path(folder).absolute().name or "encoder",
+        description=described,
+        guarantee=projection.guarantee,
+        reason=projection.reason,
+        numbers=measured,
+        versions=_versions(),
+        picture=PICTURE if picture else None,
+    )
+    write_artifact(folder, artifact, card=card, picture=picture, check=check)
+    return loaded[0].cpu()
+
+
+class _Rows(nn.Module):
+    """The network with flat latents."""
+
+    def __init__(self, network: nn.Module, projection: Projection) -> None:
+        super().__init__()
+        self.encoder = network
+        self.flatten = projection.representation.flatten
+        self.training = False
+
+    def forward(self, x: Tensor) -> Float[Tensor, "B D"]:
+        """Latents as rows."""
+        return self.flatten(self.encoder(x))
+
+
+def _live_features(network: nn.Module, projection: Projection, example: Tensor) -> Float[Tensor, "B K"]:
+    if any(part.training for part in network.modules()):
+        raise ArtifactError("Expected a network in eval mode but a part of it is in training mode; call .eval() first.")
+    with torch.no_grad():
+        latents = network(example.clone())
+        if not isinstance(latents, Tensor):
+            raise ArtifactError(
+                f"Expected a network that returns a tensor of latents but got {type(latents).__name__}; "
+                "wrap it in a module that returns the latents alone."
+            )
+        place = next((tensor.device for tensor in projection.state_dict().values()), latents.device)
+        return projection(latents.to(place))
+
+
+def _require_equal(features: Tensor, loaded: InvariantEncoder, example: Tensor) -> None:
+    with torch.no_grad():
+        again = loaded(example).to(features)
+    if not torch.isfinite(features).all():
+        raise ArtifactError("Expected finite features of the example but got NaN or infinity; nothing was written.")
+    scale = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)
+    difference = float((features - again).abs().max() / scale)
+    if not difference <= (tolerance := torch.finfo(features.dtype).eps ** 0.5):
+        raise ArtifactError(
+            f"Expected the exported encoder to give the live features within {tolerance:.2g} but they differ by "
+            f"{difference:.2g}, relative to the largest; nothing was written."
+        )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "lightning-invariant": lightning_invariant.__version__,
+        "torch": str(torch.__version__),
+        "safetensors": safetensors.__version__,
+        "Python": platform.python_version(),
+    }

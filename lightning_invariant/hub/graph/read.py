@@ -1,0 +1,177 @@
+"""A network rebuilt from an untrusted graph and its tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.build import compile_graph, register_tensors, rehearse
+from lightning_invariant.hub.graph.check import check_graph
+from lightning_invariant.hub.graph.operators import DTYPE_NAMES, DTYPES
+from lightning_invariant.hub.graph.purity import written_roots
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lightning_invariant.hub.graph.values import CheckedGraph, TensorSpec
+
+
+class GraphModule(nn.Module):
+    """A network rebuilt from a graph; always in eval mode.
+
+    Weights live under `network` with the names that they had, and require gradients where they did: PyTorch picks
+    other kernels for frozen weights, so that `requires_grad_(False)` may change last bits; use `torch.no_grad()`.
+    Tensors that the graph creates follow the device of the input. The network has one floating
+    dtype: `.half()` or `.double()` moves the weights, the expected inputs and every baked cast to that dtype
+    together; other dtypes stay.
+
+    Args:
+        graph: The parsed graph.
+        tensors: Its weights, buffers and constants.
+
+    Raises:
+        GraphError: If graph or tensors are not what the format allows.
+    """
+
+    def __init__(self, graph: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        checked = check_graph(graph)
+        for root, node in written_roots(checked.nodes).items():
+            raise GraphError(
+                f"Expected a graph without memory but node {node} ({checked.nodes[node].op}) writes into "
+                f"{root.source} {root.key!r}; "
+                "use the out-of-place form of that operation in the network."
+            )
+        rehearse(checked)
+        self.network = register_tensors(checked.tensors, tensors, graph["aliases"])
+        self._description = graph
+        self._prepare(checked)
+        super().train(False)
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """Shape and dtype of each input as exported."""
+        return self._inputs
+
+    @property
+    def output_spec(self) -> TensorSpec:
+        """Shape and dtype of the output as exported."""
+        return self._output
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The graph and tensors that save this network as it is now, its present dtype included."""
+        dtype = self._dtype()
+        old, new = self._description["dtype"], None if dtype is None else DTYPE_NAMES[dtype]
+        tensors = {
+            name: owner[key].detach().cpu().contiguous()
+            for name, (owner, key) in self._locate(self._description["tensors"]).items()
+        }
+
+        def follow(entry: dict[str, Any]) -> dict[str, Any]:
+            return {**entry, "dtype": new} if entry["dtype"] == old else entry
+
+        specs = {
+            name: {**entry, "dtype": DTYPE_NAMES[tensors[name].dtype]}
+            for name, entry in self._description["tensors"].items()
+        }
+        inputs = [follow(entry) for entry in self._description["inputs"]]
+        output = follow(self._description["output"])
+        return {**self._description, "dtype": new, "tensors": specs, "inputs": inputs, "output": output}, tensors
+
+    def train(self, mode: bool = True) -> GraphModule:
+        """Has no effect: the graph was recorded in eval mode."""
+        return self
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Compute the output.
+
+        Args:
+            *inputs: Tensors of the recorded dtype and shape; named axes have any length.
+
+        Raises:
+            GraphError: If an input has another dtype, rank or static size.
+        """
+        dtype = self._dtype()
+        self._check_inputs(inputs, dtype)
+        return self._run(inputs[0].device, dtype, *[owner[key] for owner, key in self._slots], *inputs)
+
+    def extra_repr(self) -> str:
+        """Inputs, output and size."""
+        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in self._inputs)
+        return f"{takes} -> {self._output.dtype}{list(self._output.shape)}, {len(self._description['nodes'])} nodes"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in ("_run", "_slots", "_lead", "_compiled_call_impl")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._compiled_call_impl = None
+        self._prepare(check_graph(self._description))
+
+    def _prepare(self, checked: CheckedGraph) -> None:
+        names, self._run = compile_graph(checked)
+        located = self._locate(checked.tensors)
+        self._slots = [located[name] for name in names]
+        lead = [located[name] for name, spec in checked.tensors.items() if spec.dtype == checked.dtype]
+        self._lead = lead[0] if lead else None
+        self._exported_dtype = None if checked.dtype is None else DTYPES[checked.dtype]
+        self._inputs, self._output = checked.inputs, checked.output_spec
+
+    def _locate(self, names: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
+        located = {}
+        for name in names:
+            path, _, key = name.rpartition(".")
+            owner = self.network.get_submodule(path)
+            located[name] = (owner._parameters if key in owner._parameters else owner._buffers, key)
+        return located
+
+    def _dtype(self) -> torch.dtype | None:
+        return self._exported_dtype if self._lead is None else self._lead[0][self._lead[1]].dtype
+
+    def _check_inputs(self, inputs: tuple[Any, ...], dtype: torch.dtype | None) -> None:
+        if len(inputs) != len(self._inputs):
+            raise GraphError(
+                f"Expected {len(self._inputs)} input tensors but got {len(inputs)}; pass what the network was "
+                "exported with."
+            )
+        lengths: dict[str, int] = {}
+        for i, (tensor, spec) in enumerate(zip(inputs, self._inputs, strict=True)):
+            if not isinstance(tensor, Tensor):
+                raise GraphError(
+                    f"Expected a tensor as input {i} but got {type(tensor).__name__}; convert it with torch.as_tensor."
+                )
+            wanted = DTYPES[spec.dtype]
+            wanted = dtype if wanted == self._exported_dtype else wanted
+            if tensor.dtype != wanted:
+                raise GraphError(
+                    f"Expected input {i} of dtype {wanted} but got {tensor.dtype}; convert it with .to({wanted})."
+                )
+            fits = tensor.dim() == len(spec.shape) and all(
+                size == (lengths.setdefault(want, size) if isinstance(want, str) else want)
+                for size, want in zip(tensor.shape, spec.shape, strict=True)
+            )
+            if not fits:
+                raise GraphError(
+                    f"Expected input {i} of shape {list(spec.shape)} but got {list(tensor.shape)}; reshape it, "
+                    "names stand for any length."
+                )
+
+
+def load_graph(graph: dict[str, Any], tensors: Mapping[str, Tensor]) -> GraphModule:
+    """Rebuild a network from an untrusted graph; nothing of it is imported, unpickled or evaluated.
+
+    Args:
+        graph: The parsed graph, as from `parse_graph`.
+        tensors: Exactly the tensors that it names, as from `safetensors.torch.load_file`.
+
+    Raises:
+        GraphError: If graph or tensors are not what the format allows.
+    """
+    return GraphModule(graph, tensors)

@@ -1,0 +1,41 @@
+"""How good: errors, distances between orbits, separation and rank, as pure functions and running metrics."""
+
+from lightning_invariant.metrics.agreement import (
+    Distortion,
+    distance_spearman,
+    distortion,
+    neighbour_agreement,
+    spearman,
+)
+from lightning_invariant.metrics.certificate import Certificate
+from lightning_invariant.metrics.invariance import equivariance_error, equivariance_errors, invariance_error
+from lightning_invariant.metrics.orbits import is_exact, orbit_distance
+from lightning_invariant.metrics.rank import collapse, effective_rank
+from lightning_invariant.metrics.separation import (
+    hard_negative_ratio,
+    hard_negatives,
+    has_hard_negatives,
+    orbit_retrieval,
+)
+from lightning_invariant.metrics.subgroup import holding_subgroup
+
+__all__ = [
+    "Certificate",
+    "Distortion",
+    "collapse",
+    "distance_spearman",
+    "distortion",
+    "effective_rank",
+    "equivariance_error",
+    "equivariance_errors",
+    "hard_negative_ratio",
+    "hard_negatives",
+    "has_hard_negatives",
+    "holding_subgroup",
+    "invariance_error",
+    "is_exact",
+    "neighbour_agreement",
+    "orbit_distance",
+    "orbit_retrieval",
+    "spearman",
+]

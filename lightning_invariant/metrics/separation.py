@@ -1,0 +1,128 @@
+"""Hard negatives: latents whose channels were moved apart, which a sound invariant map must tell from the original."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_invariant.groups import Representation
+from lightning_invariant.groups.actions import mean_distance
+from lightning_invariant.groups.finite_blocks import Points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lightning_invariant.groups.block import Block
+
+TIE = 1e-4
+"""Distances within this share of the mean distance between samples count as equal in retrieval."""
+
+
+def hard_negatives(
+    z: Float[Tensor, "B *shape"], representation: Representation | str, generator: torch.Generator | None = None
+) -> Float[Tensor, "B *shape"]:
+    """Every copy of every block moved by an element of its own.
+
+    Maps that treat channels one by one cannot tell the result from z, though in general no single group element
+    relates the two. With a single moving copy the result IS in the orbit of z: see `has_hard_negatives`.
+
+    Args:
+        z: Latents.
+        representation: What acts.
+        generator: Source of randomness.
+
+    Returns:
+        Latents like z.
+
+    Raises:
+        LatentError: The latents do not fit.
+    """
+    representation = Representation.parse(representation)
+    parts = representation.split(representation.flatten(z))
+    moved = [_apart(block, part, generator) for block, part in zip(representation, parts, strict=True)]
+    return torch.cat([part.flatten(1) for part in moved], dim=1).reshape(z.shape)
+
+
+def has_hard_negatives(representation: Representation | str) -> bool:
+    """Whether at least two copies move, so that they can be moved apart."""
+    representation = Representation.parse(representation)
+    g = representation.group.probe_elements(16, torch.Generator().manual_seed(0))
+    moving = [b for b in representation if (b.matrices(g) - torch.eye(b.dim, dtype=torch.float64)).abs().max() > 1e-9]
+    return sum(block.copies for block in moving) > 1
+
+
+def hard_negative_ratio(
+    project: Callable[[Tensor], Tensor],
+    z: Float[Tensor, "B *shape"],
+    representation: Representation | str,
+    generator: torch.Generator | None = None,
+) -> float | None:
+    """Mean feature distance of a latent to its hard negative over the mean distance between different samples.
+
+    0 means not told apart at all.
+
+    Args:
+        project: From latents to features.
+        z: At least 2 latents.
+        representation: What acts.
+        generator: Source of randomness.
+
+    Returns:
+        The ratio, 0 for collapsed features; None if the representation has no hard negatives.
+
+    Raises:
+        LatentError: The latents do not fit.
+    """
+    if not has_hard_negatives(representation):
+        return None
+    with torch.no_grad():
+        f, apart = project(z).double(), project(hard_negatives(z, representation, generator)).double()
+    scale = mean_distance(f)
+    return (apart - f).norm(dim=1).mean().item() / scale if scale > 0 else 0.0
+
+
+def orbit_retrieval(
+    queries: Float[Tensor, "B K"],
+    gallery: Float[Tensor, "B K"],
+    negatives: Float[Tensor, "M K"] | None = None,
+) -> float:
+    """Share of queries P(f(gx)) that find their own P(f(x)) before every other sample and every hard negative.
+
+    A tie counts as not found: a map that merges a latent with its hard negative gets no credit.
+
+    Args:
+        queries: Features of moved inputs.
+        gallery: Features of the inputs, row by row the same samples.
+        negatives: Features of hard negatives, any number; without them any exact invariant scores 1.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        ValueError: Shapes that do not fit, or fewer than 2 samples.
+    """
+    if queries.shape != gallery.shape or queries.dim() != 2:
+        raise ValueError(f"Expected two equal shapes (B, K) but got {tuple(queries.shape)} and {tuple(gallery.shape)}.")
+    slack = TIE * mean_distance(gallery)
+    others = torch.cdist(queries.double(), gallery.double())
+    own = others.diagonal().clone()
+    rivals = others.fill_diagonal_(torch.inf).amin(dim=1)
+    if negatives is not None and len(negatives):
+        rivals = torch.minimum(rivals, torch.cdist(queries.double(), negatives.double()).amin(dim=1))
+    return (own + slack < rivals).double().mean().item()
+
+
+def _apart(block: Block, part: Tensor, generator: torch.Generator | None) -> Tensor:
+    one, count = replace(block, copies=1), len(part) * block.copies
+    if count == 0:
+        return part
+    g = block.group.sample(count, generator).to(part.device)
+    if isinstance(block, Points):
+        columns = part.mT.reshape(count, block.dim, 1)
+        return one.move(columns, g).reshape(len(part), block.copies, block.dim).mT
+    return one.move(part.reshape(count, 1, block.dim), g).reshape(part.shape)

@@ -1,0 +1,31 @@
+"""How much a latent tells: neighbours, ridge and logistic regression as pure functions, and scores with intervals."""
+
+from lightning_invariant.probes.knn import knn_neighbours, knn_predict, knn_vote
+from lightning_invariant.probes.linear import LinearModel
+from lightning_invariant.probes.logistic import logistic_fit
+from lightning_invariant.probes.ridge import ridge_fit
+from lightning_invariant.probes.scores import (
+    Interval,
+    accuracy,
+    accuracy_interval,
+    mae,
+    mean_average_precision,
+    paired_gap_interval,
+    r2,
+)
+
+__all__ = [
+    "Interval",
+    "LinearModel",
+    "accuracy",
+    "accuracy_interval",
+    "knn_neighbours",
+    "knn_predict",
+    "knn_vote",
+    "logistic_fit",
+    "mae",
+    "mean_average_precision",
+    "paired_gap_interval",
+    "r2",
+    "ridge_fit",
+]

@@ -1,0 +1,78 @@
+"""A fitted linear probe, and the standardisation that linear probes share.
+
+Features are centred and scaled to unit variance before the penalty acts, so that a probe's score does not change when a
+network scales a feature; the scaling is folded back into the weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_invariant.probes.samples import checked_features, full_precision
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, Shaped
+    from torch import Tensor
+
+NOISE = 1e-6
+"""A feature whose deviation is below this share of its mean is constant up to float32 rounding."""
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Scores ``features @ weight + bias``.
+
+    Args:
+        weight: Shape (K, T), for features as they come, not standardised.
+        bias: Shape (T,).
+        classes: The class that each column stands for, shape (T,); None for values.
+        flat: Whether targets were values of shape (N,), so that predictions are too.
+        converged: Whether the fit reached its tolerance; a closed form always does.
+        iterations: Number of iterations that the fit took.
+    """
+
+    weight: Float[Tensor, "K T"]
+    bias: Float[Tensor, "T"]
+    classes: Int[Tensor, "T"] | None = None
+    flat: bool = False
+    converged: bool = True
+    iterations: int = 0
+
+    @full_precision
+    def scores(self, features: Float[Tensor, "M K"]) -> Float[Tensor, "M T"]:
+        """Linear scores: logits for classes, values otherwise.
+
+        Raises:
+            ValueError: For empty, not finite or wrongly sized features.
+        """
+        features = checked_features(features, "features", len(self.weight))
+        return torch.addmm(self.bias.to(features.dtype), features, self.weight.to(features.dtype))
+
+    def predict(self, features: Float[Tensor, "M K"]) -> Shaped[Tensor, "M *T"]:
+        """The likeliest class (M,), or values of the shape that the targets had.
+
+        Raises:
+            ValueError: For empty, not finite or wrongly sized features.
+        """
+        scores = self.scores(features)
+        if self.classes is not None:
+            return self.classes[scores.argmax(1)]
+        return scores[:, 0] if self.flat else scores
+
+
+def standardisation(features: Float[Tensor, "N K"]) -> tuple[Float[Tensor, "K"], Float[Tensor, "K"]]:
+    """Mean and inverse standard deviation of each feature; the inverse is zero for a constant one.
+
+    Args:
+        features: Shape (N, K).
+
+    Returns:
+        Two float64 tensors of shape (K,), where the device has float64.
+    """
+    spread, mean = torch.var_mean(features, dim=0, correction=0)
+    deviation = spread.double().sqrt()
+    constant = deviation <= NOISE * mean.double().abs()
+    return mean.double(), torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))

@@ -1,0 +1,36 @@
+"""Random templates that a recorded seed gives back bit for bit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+def unit_templates(count: int, size: int, seed: int) -> Float[Tensor, "k D"]:
+    """Independent uniform unit vectors; their distribution is the same in every orthonormal basis.
+
+    Args:
+        count: How many, at least 1.
+        size: Numbers in each, at least 1.
+        seed: Seed of a generator of their own; the global one is not touched.
+
+    Returns:
+        Float32 on the CPU, drawn in float64.
+
+    Raises:
+        ValueError: count or size is below 1.
+
+    Example:
+        >>> unit_templates(3, 8, seed=0).norm(dim=1).round(decimals=4).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    if count < 1 or size < 1:
+        raise ValueError(f"Expected at least one template of at least one number but got {count} of {size}.")
+    generator = torch.Generator().manual_seed(seed)
+    templates = torch.randn(count, size, dtype=torch.float64, generator=generator)
+    return (templates / templates.norm(dim=1, keepdim=True)).float()

@@ -1,0 +1,1 @@
+"""The networks and data modules behind the recipes in hub_configs."""

@@ -1,0 +1,31 @@
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("scipy")
+pytest.importorskip("matplotlib")
+projections = pytest.importorskip("benchmarks.projections")
+
+
+def test_quick_run_writes_tables_curves_and_numbers(tmp_path):
+    threads = torch.get_num_threads()
+    try:
+        assert projections.main(["--quick", "--out", str(tmp_path), "--json", str(tmp_path / "numbers.json")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert {row[0] for row in numbers["loop"]} == {"MaxFilter", "SortedCoorbits"}
+    for name in ("projections.md", "projections_curves.md", "projections_quality.md", "projections_curves.png"):
+        assert (tmp_path / name).stat().st_size > 500
+    quality = {(row[0], row[1]): row[3:] for row in numbers["quality"]}
+    assert quality["S9: 9 points", "Sort"][0] == pytest.approx(1)
+    assert quality["C8: 8 regular", "ChannelMax"][-1] < 1e-6 < 0.5 < quality["C8: 8 regular", "MaxFilter"][-1]
+
+
+def test_the_loop_gives_what_ours_gives():
+    from lightning_invariant.projections import MaxFilter
+
+    ours, z = MaxFilter("C8: 4 regular"), torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(0))
+    templates = ours.products.products(torch.eye(32, dtype=torch.float64))[0].mT.float()
+    assert torch.allclose(projections.roll_and_multiply(z, templates, sort=False), ours(z), atol=1e-6)

@@ -1,0 +1,46 @@
+import subprocess
+import sys
+
+import pytest
+
+from lightning_invariant.cli import main
+from lightning_invariant.cli.recipes import recipe_path, recipes_folder
+from lightning_invariant.errors import InvariantError
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in ("demo", "compare", "fit", "validate", "test"))
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_an_unknown_recipe_names_those_there_are(capsys):
+    assert main(["fit", "digits-c5"]) == 2
+    assert "digits-c4" in capsys.readouterr().err
+
+
+def test_recipes_are_found_by_name_folder_and_file():
+    folder = recipes_folder() / "digits-c4"
+    assert recipe_path("digits-c4") == recipe_path(str(folder)) == recipe_path(str(folder / "recipe.yaml"))
+    assert recipe_path("hub_configs/digits-c4").is_file()
+    with pytest.raises(InvariantError, match="or one of"):
+        recipe_path("nothing")
+
+
+def test_a_recipe_fits_by_name_with_arguments_of_its_own(tmp_path):
+    code = "import sys; from lightning_invariant.cli import main; sys.exit(main())"
+    arguments = ["fit", "digits-c4", "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "digits-c4" / "hub" / "config.json").is_file()

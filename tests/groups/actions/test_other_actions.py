@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightning_invariant.errors import GroupError
+from lightning_invariant.groups import (
+    O3,
+    SO2,
+    SO3,
+    Cyclic,
+    Dihedral,
+    Matrices,
+    Representation,
+    Sampled,
+    Signs,
+    Symmetric,
+    Translations,
+)
+from lightning_invariant.groups.actions import ImageAction, NodeAction, PointAction, SampledAction, default_action
+from lightning_invariant.groups.actions.coordinates import coordinate_matrices
+from lightning_invariant.groups.actions.spread import ALL_PAIRS, mean_distance
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("group", [O3(), SO2(), Dihedral(5), Matrices([[[0, -1], [1, 0]]])], ids=str)
+def test_points_move_as_vectors_do(group):
+    d = coordinate_matrices(group, group.identity()[None]).shape[-1]
+    x, g = torch.randn(6, 4, d, generator=generator()), group.sample(6, generator())
+    kind = "4x1" if isinstance(group, Dihedral) else "4 vectors"
+    expected = Representation.parse(f"{group}: {kind}").move(x, g)
+    assert torch.allclose(PointAction(group).move(x, g), expected, atol=1e-6)
+    assert PointAction(group).is_exact(g).all()
+    assert PointAction(group).round_trip_error(x, g) < 1e-6
+
+
+def test_nodes_of_a_set_move_as_the_representation_says():
+    x, g = torch.randn(3, 5, 2, generator=generator()), Symmetric(5).sample(3, generator())
+    assert torch.equal(NodeAction(Symmetric(5)).move(x, g), Representation.parse("S5: points x 2").move(x, g))
+
+
+def test_a_graph_moves_together():
+    n, group = 5, Symmetric(5)
+    nodes, adjacency = torch.randn(3, n, 2, generator=generator()), torch.randn(3, n, n, generator=generator(1))
+    mask, g = torch.rand(3, n, generator=generator(2)) > 0.5, group.sample(3, generator(3))
+    moved = NodeAction(group).move((nodes, adjacency, mask), g)
+    for row, permutation in enumerate(g):
+        for i in range(n):
+            assert torch.equal(moved[0][row, permutation[i]], nodes[row, i])
+            assert moved[2][row, permutation[i]] == mask[row, i]
+            for j in range(n):
+                assert moved[1][row, permutation[i], permutation[j]] == adjacency[row, i, j]
+    # A graph convolution is equivariant only if nodes and adjacency move together.
+    expected = Representation.parse("S5: points x 2").move(adjacency @ nodes, g)
+    assert torch.allclose(moved[1] @ moved[0], expected, atol=1e-5)
+    assert not torch.allclose(adjacency @ moved[0], expected, atol=1e-5)
+    assert NodeAction(group).round_trip_error((nodes, adjacency, mask), g) == 0
+
+
+def test_edge_features_and_padded_sets_move():
+    group, g = Symmetric(4), Symmetric(4).sample(2, generator())
+    edges, nodes, mask = torch.randn(2, 4, 4, 3), torch.randn(2, 4, 3), torch.ones(2, 4)
+    assert NodeAction(group).move((nodes, edges), g)[1].shape == edges.shape
+    assert NodeAction(group).move((nodes, mask), g)[1].shape == mask.shape
+
+
+def test_sampled_transforms_repeat_by_seed_and_leave_zero_alone():
+    action = SampledAction(Sampled("noise"), lambda x, generator: x + torch.rand(x.shape, generator=generator))
+    x = torch.zeros(3, 2, 2)
+    state = torch.get_rng_state()
+    moved = action.move(x, torch.tensor([0, 7, 8]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(moved[0], x[0])
+    assert not torch.equal(moved[1], moved[2])
+    assert torch.equal(moved[1], action.move(x, torch.tensor(7))[2])
+    assert action.is_exact(torch.tensor([0, 7])).tolist() == [True, False]
+    with pytest.raises(GroupError, match="samples only"):
+        action.round_trip_error(x, torch.tensor(1))
+
+
+def test_a_transform_that_resizes_is_refused():
+    action = SampledAction(Sampled(), lambda x, generator: x[:1])
+    with pytest.raises(ValueError, match="keeps the shape"):
+        action.move(torch.zeros(1, 3, 3), torch.tensor(1))
+
+
+@pytest.mark.parametrize(
+    ("group", "shape", "kind"),
+    [
+        (Cyclic(8), (2, 1, 28, 28), ImageAction),
+        (Cyclic(8), (2, 28, 28), ImageAction),
+        (Cyclic(8), (2, 20, 28), None),
+        (Cyclic(2), (2, 20, 28), ImageAction),
+        (Cyclic(8), (2, 10, 2), PointAction),
+        (SO2(), (2, 3, 32, 32), ImageAction),
+        (SO3(), (2, 50, 3), PointAction),
+        (SO3(), (2, 3, 32, 32), None),
+        (Translations(8), (2, 1, 1, 16), ImageAction),
+        (Translations(8), (2, 1, 1, 15), None),
+        (Symmetric(9), (2, 9, 4), NodeAction),
+        (Symmetric(9), (2, 8, 4), None),
+        (Cyclic(8), (2, 16), None),
+        (Signs(3), (2, 16), None),
+        (Sampled(), (2, 3, 32, 32), None),
+    ],
+)
+def test_the_default_fits_group_and_shape(group, shape, kind):
+    action = default_action(group, torch.zeros(shape))
+    assert action is None if kind is None else type(action) is kind
+    if action is not None:
+        assert action.move(torch.zeros(shape), group.sample(shape[0], generator())).shape == shape
+
+
+def test_the_default_takes_graphs():
+    assert isinstance(default_action(Symmetric(4), (torch.zeros(2, 4, 1), torch.zeros(2, 4, 4))), NodeAction)
+    assert default_action(Symmetric(4), (torch.zeros(2, 4, 1), torch.zeros(2, 4, 5))) is None
+    assert default_action(Cyclic(4), (torch.zeros(2, 4, 1),)) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PointAction(Symmetric(3)), "moves coordinates"),
+        (lambda: NodeAction(Cyclic(3)), "symmetric group"),
+        (lambda: SampledAction(Cyclic(3), lambda x, _: x), "Sampled"),
+        (lambda: PointAction(SO3()).move(torch.zeros(2, 5, 2), SO3().identity()), r"clouds \(B, N, 3\)"),
+        (lambda: NodeAction(Symmetric(3)).move(torch.zeros(2, 4), torch.arange(3)), "3 nodes along axis 1"),
+        (
+            lambda: NodeAction(Symmetric(3)).move((torch.zeros(2, 3), torch.zeros(2, 3, 4)), torch.arange(3)),
+            "3 nodes along axis 2",
+        ),
+        (lambda: mean_distance(torch.zeros(1, 3)), "at least 2 samples"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_mean_distance_is_that_of_all_pairs():
+    x = torch.randn(ALL_PAIRS, 3, generator=generator())
+    distances = torch.cdist(x, x)
+    expected = distances.sum().item() / (len(x) * (len(x) - 1))
+    assert mean_distance(x) == pytest.approx(expected, rel=1e-5)
+    many = torch.randn(20 * ALL_PAIRS, 3, generator=generator(1))
+    assert mean_distance(many) == pytest.approx(expected, rel=0.05)

@@ -1,0 +1,176 @@
+"""Representations against their definition: homomorphism, layout, notation."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_invariant import Representation
+from lightning_invariant.errors import LatentError, ParseError
+from lightning_invariant.groups import Cyclic
+from lightning_invariant.groups import Representation as Rep
+
+EVERY = [
+    "C8: 16 regular",
+    "C1: 2 regular",
+    "D4: 4 trivial + 8 regular",
+    "C6: 2x0 + 1x3 + 2x2",
+    "D6: 2x0 + 1 det + 2x2",
+    "SO2: 4x0 + 8x1 + 4x2",
+    "O2: 2x0 + 3 det + 2x3",
+    "SO3: 8x0 + 4x1 + 2x2 + 1x5",
+    "O3: 8x0e + 4x1o + 2x3e",
+    "O3: 12 vectors",
+    "SO5: 2 vectors",
+    "S9: 9 points x 16",
+    "S1: 1 points x 2",
+    "S4: 2 trivial + 4 points x 1",
+    "Z2^5: signs",
+    "Z2: 8 signs",
+    "T16: 3 regular",
+    "S4 x O3: 4 points*vectors + 2 trivial*1o",
+    "C4 x Z2: 3 regular*signs",
+    "Matrices[[[0,-1],[1,0]],[[1,0],[0,-1]]]: 3 vectors + 2 regular",
+]
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_homomorphism_and_notation(text):
+    rep, generator = Representation.parse(text), torch.Generator().manual_seed(0)
+    group = rep.group
+    assert str(rep) == text
+    assert Representation.parse(str(rep)) == rep
+    g, h = group.sample(6, generator), group.sample(6, generator)
+    rho, eye = rep.matrices(g), torch.eye(rep.size, dtype=torch.float64)
+    assert torch.allclose(rep.matrices(group.compose(g, h)), rho @ rep.matrices(h), atol=1e-11)
+    assert torch.allclose(rho @ rho.mT, eye.expand_as(rho), atol=1e-11)
+    assert torch.allclose(rep.matrices(group.identity()[None])[0], eye, atol=1e-12)
+    z = rep.random(6, generator).double()
+    assert torch.allclose(rep.move(z, g), torch.einsum("nij,nj->ni", rho, z), atol=1e-11)
+
+
+def test_a_broken_action_would_be_seen():
+    rep = Representation.parse("D4: 2 regular")
+    g, h = rep.group.sample(9, torch.Generator().manual_seed(0)), rep.group.sample(9, torch.Generator().manual_seed(1))
+    wrong_order = rep.matrices(h) @ rep.matrices(g)
+    assert not torch.allclose(rep.matrices(rep.group.compose(g, h)), wrong_order)
+
+
+def test_regular_fields_of_c_n_are_rolled():
+    z = torch.randn(3, 16, 8)
+    moved = Representation.parse("C8: 16 regular").move(z, torch.tensor(3))
+    assert torch.equal(moved, z.roll(3, dims=-1))
+
+
+def test_rows_of_points_are_permuted_as_their_matrices_say():
+    p, z = torch.tensor([2, 0, 1]), torch.arange(6.0).reshape(1, 3, 2)
+    moved = Representation.parse("S3: 3 points x 2").move(z, p)
+    assert torch.equal(moved[0, p], z[0])
+
+
+def test_irreps_are_those_of_e3nn():
+    o3 = pytest.importorskip("e3nn.o3")
+    g = Representation.parse("O3: 1x1o").group.sample(5, torch.Generator().manual_seed(0))
+    ours = Representation.parse("O3: 2x0e + 1x1o + 2x2e + 1x3o + 1x4o").matrices(g)
+    theirs = o3.Irreps("2x0e + 1x1o + 2x2e + 1x3o + 1x4o").D_from_matrix(g)
+    assert torch.allclose(ours.float(), theirs.float(), atol=2e-5)
+
+
+def test_large_symmetric_groups_move_without_matrices():
+    rep = Representation.parse("S1000: 1000 points x 4")
+    g = rep.group.sample(2, torch.Generator().manual_seed(0))
+    z = torch.randn(2, 1000, 4)
+    assert torch.equal(rep.move(rep.move(z, g), rep.group.inverse(g)), z)
+
+
+@pytest.mark.parametrize("shape", [(5, 128), (5, 16, 8), (5, 128, 1, 1), (5, 16, 8, 1), (0, 128), (1, 1, 16, 8)])
+def test_layouts_that_fit(shape):
+    rep, z = Representation.parse("C8: 16 regular"), torch.randn(shape)
+    assert rep.flatten(z).shape == (shape[0], 128)
+    assert rep.move(z, torch.tensor(3)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((5, 8, 16), "swapped"),
+        ((5, 128, 4, 4), "pool"),
+        ((5, 64), "'C8: 8 regular'"),
+        ((5, 4, 32), "reshape"),
+        ((5, 127), "representation of the tapped layer"),
+        ((5,), "representation of the tapped layer"),
+        ((), "Expected latents"),
+    ],
+)
+def test_layouts_that_do_not_fit_say_why(shape, remedy):
+    with pytest.raises(LatentError, match="Expected latents of shape") as caught:
+        Representation.parse("C8: 16 regular").flatten(torch.zeros(shape))
+    assert remedy in str(caught.value)
+    assert str(tuple(shape)) in str(caught.value)
+
+
+def test_a_batch_of_elements_must_fit_the_latents():
+    with pytest.raises(LatentError, match="one element"):
+        Representation.parse("C8: 2 regular").move(torch.zeros(5, 16), torch.zeros(3, dtype=torch.int64))
+
+
+def test_moving_keeps_dtype():
+    for dtype in (torch.bfloat16, torch.float64):
+        for text in ("C4: 2 regular", "SO3: 1x0 + 1x2", "Z2^3: signs"):
+            rep = Representation.parse(text)
+            assert rep.move(rep.random(2).to(dtype), rep.group.sample(2)).dtype == dtype
+
+
+def test_sums_slices_and_equality():
+    rep = Representation.parse("C4: 2 trivial + 3 regular")
+    assert rep[0] + rep[1] == rep
+    assert rep[:1] == Representation.parse("C4: 2 trivial")
+    assert rep.slices == (slice(0, 2), slice(2, 14))
+    assert [part.shape for part in rep.split(torch.zeros(5, 14))] == [(5, 2, 1), (5, 3, 4)]
+    assert len(rep) == 2
+    assert hash(rep) == hash(rep[0] + rep[1])
+    assert rep != Representation.parse("C4: 3 regular + 2 trivial")
+    with pytest.raises(ValueError, match="each of C4"):
+        rep + Representation.parse("C8: 1 regular")
+    with pytest.raises(ValueError, match="at least one block"):
+        Rep(Cyclic(4), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "message"),
+    [
+        ("C8 16 regular", 13, "no colon"),
+        ("C8: 16 regualr", 4, "did you mean 'regular'"),
+        ("C8: 16 something", 4, "known are"),
+        ("K8: 3 regular", 0, "Expected a group"),
+        ("C8: ", 4, "Expected a term such as '16 regular'"),
+        ("C8: 2 regular + ", 16, "Expected a term"),
+        ("C8: 4 points", 4, "symmetric group"),
+        ("S9: 8 points x 2", 4, "Expected 9 points"),
+        ("SO3: 3x1o", 5, "no parity"),
+        ("O3: 4x1", 4, "a parity"),
+        ("C4: 3x5", 4, "from 0 to 2"),
+        ("SO3: 4 regular", 5, "finite group"),
+        ("C8: 0 regular", 4, "at least one copy"),
+        ("C8: 3 regular x 4", 4, "without 'x 4'"),
+        ("C8: 3 signs", 4, "sign group"),
+        ("C8: 3 vectors", 4, "group of matrices"),
+        ("C8: 3 det", 4, "O\\(d\\)"),
+        ("S4: 3x1", 4, "Expected a term that S4 has"),
+        ("C4 x Z2: 3 regular*signs*signs", 9, "one kind for each factor"),
+        ("C8: 3 regular*regular", 4, "one kind for each factor"),
+    ],
+)
+def test_typos_are_pointed_at(text, position, message):
+    with pytest.raises(ParseError, match=message) as caught:
+        Representation.parse(text)
+    assert caught.value.position == position
+
+
+@given(st.text(alphabet="CDSOZT2^0123456789: x+regulaptivns*()[]", max_size=30))
+def test_any_text_is_read_or_refused_with_our_own_error(text):
+    try:
+        rep = Representation.parse(text)
+    except (ParseError, ValueError):
+        return
+    assert Representation.parse(str(rep)) == rep

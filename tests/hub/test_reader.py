@@ -1,0 +1,292 @@
+"""What is not an intact artefact is refused, in words, and nothing of it runs."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lightning_invariant.errors import ArtifactError, InvariantError
+from lightning_invariant.hub import InvariantEncoder
+from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, WEIGHTS, file_hash, write_artifact
+from lightning_invariant.hub.reader import read_artifact, read_config
+from tests.hub.small_encoder import export, images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    export(tmp_path / "folder")
+    return tmp_path / "folder"
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object], name: str = CONFIG) -> None:
+    """Change a JSON file, and the hashes with it as a crafted artefact would."""
+    data = json.loads((folder / name).read_text())
+    change(data)
+    (folder / name).write_text(json.dumps(data))
+    if name != CONFIG:
+        rehash(folder)
+
+
+def rehash(folder: Path) -> None:
+    edit(
+        folder, lambda config: config["files"].update({n: file_hash(folder / n) for n in (GRAPH, WEIGHTS, CERTIFICATE)})
+    )
+
+
+@pytest.mark.parametrize("name", [CONFIG, GRAPH, WEIGHTS, CERTIFICATE])
+def test_missing_truncated_or_flipped(folder: Path, name: str) -> None:
+    path, content = folder / name, (folder / name).read_bytes()
+    for damaged in (b"", content[: len(content) // 2], content[:-1], b"\xff" + content[1:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"Expected .*; (export or )?pull again"):
+            read_artifact(folder)
+    path.unlink()
+    with pytest.raises(ArtifactError, match=f"{name} but it is missing; export or pull again"):
+        read_artifact(folder)
+    path.mkdir()
+    with pytest.raises(ArtifactError, match="is missing"):
+        read_artifact(folder)
+    path.rmdir()
+    path.write_bytes(content)
+    read_artifact(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_does_not_hang(folder: Path) -> None:
+    (folder / GRAPH).unlink()
+    os.mkfifo(folder / GRAPH)
+    with pytest.raises(ArtifactError, match="missing"):
+        read_artifact(folder)
+
+
+def test_every_flipped_byte_of_the_weights_is_seen(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    for position in range(0, len(content), 97):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        (folder / WEIGHTS).write_bytes(flipped)
+        with pytest.raises(ArtifactError, match="its hash differs"):
+            read_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[]", "Expected a JSON object"),
+        (b"{", "JSONDecodeError"),
+        (b"\xff\xfe", "UnicodeDecodeError"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
+        (b'{"format": "x", "format": "lightning-invariant"}', "a key stands twice"),
+        (b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "Expected JSON"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "Expected"),
+        (b" " * (4 * 2**20 + 1), "larger"),
+        (b'{"model_type": "bert"}', "only encoders that lightning-invariant exported"),
+        (b'{"format": "lightning-invariant", "format_version": 2}', "format version 1 .* got 2; install"),
+        (b'{"format": "lightning-invariant", "format_version": true}', "format version 1 .* got True"),
+        (b'{"format": "lightning-invariant", "format_version": 1}', "Expected library, torch, input"),
+    ],
+)
+def test_configurations_that_are_refused(folder: Path, content: bytes, message: str) -> None:
+    (folder / CONFIG).write_bytes(content)
+    with pytest.raises(ArtifactError, match=message):
+        read_config(folder)
+
+
+def test_a_newer_version_is_recognised_before_its_fields(folder: Path) -> None:
+    edit(folder, lambda config: (config.clear(), config.update(format="lightning-invariant", format_version=7)))
+    with pytest.raises(ArtifactError, match="got 7; install the version"):
+        InvariantEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("files", [{}, {GRAPH: 1, WEIGHTS: None, CERTIFICATE: []}, {"../../etc/passwd": "0"}])
+def test_hashes_that_are_not_there(folder: Path, files: dict[str, Any]) -> None:
+    edit(folder, lambda config: config.update(files=files))
+    with pytest.raises(ArtifactError, match="hash differs"):
+        read_artifact(folder)
+
+
+def test_weights_that_are_no_safetensors(folder: Path) -> None:
+    torch.save({"x": torch.zeros(2)}, folder / WEIGHTS)
+    rehash(folder)
+    with pytest.raises(ArtifactError, match="Expected weights in safetensors"):
+        read_artifact(folder)
+
+
+def test_tensors_of_neither_part_are_refused(folder: Path) -> None:
+    save_file(load_file(folder / WEIGHTS) | {"extra": torch.zeros(1)}, folder / WEIGHTS)
+    rehash(folder)
+    with pytest.raises(ArtifactError, match="got 'extra'"):
+        read_artifact(folder)
+
+
+CRAFTED: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("unknown projection", lambda c: c["projection"].update(name="Evil")),
+    ("imported name", lambda c: c["projection"].update(name="os.system")),
+    ("unknown setting", lambda c: c["projection"].update(trust_remote_code=True)),
+    ("setting of another kind", lambda c: c["projection"].update(seed="x")),
+    ("other representation", lambda c: c.update(representation="C2: 4 regular")),
+    (
+        "both representations",
+        lambda c: (c.update(representation="C2: 3 regular"), c["projection"].update(representation="C2: 3 regular")),
+    ),
+    ("no representation", lambda c: c.update(representation="what")),
+    ("latent size", lambda c: c.update(latent_size=9)),
+    ("features", lambda c: c.update(features=17)),
+    ("fewer features", lambda c: c["projection"].update(out_features=15)),
+    ("input", lambda c: c["input"].update(dtype="float16")),
+    ("claims more", lambda c: c["guarantee"].update(separation="isometric")),
+    ("other group", lambda c: c["guarantee"].update(group="SO3")),
+    ("unknown guarantee", lambda c: c["guarantee"].update(separation="perfect")),
+    ("foreign guarantee", lambda c: c["guarantee"].update(warranty=True)),
+]
+
+
+@pytest.mark.parametrize("change", [change for _, change in CRAFTED], ids=[name for name, _ in CRAFTED])
+def test_crafted_configurations(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    edit(folder, change)
+    with pytest.raises(ArtifactError, match="Expected"):
+        InvariantEncoder.from_pretrained(folder)
+
+
+def test_what_does_not_change_a_number_is_free(folder: Path) -> None:
+    """A later version may word its guarantee differently, or add what this one does not read."""
+    before = InvariantEncoder.from_pretrained(folder)(images(2))
+    edit(folder, lambda c: (c["guarantee"].update(source="other words", separation="generic"), c.update(later=1)))
+    (folder / CARD).write_bytes(b"\xff no text")
+    edit(folder, lambda certificate: certificate.update(more={"nested": [1]}), CERTIFICATE)
+    encoder = InvariantEncoder.from_pretrained(folder)
+    assert torch.equal(encoder(images(2)), before)
+    assert encoder.certificate["more"] == {"nested": [1]}
+    assert encoder.guarantee.separation.name == "BILIPSCHITZ"
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape", "integer"])
+def test_tensors_that_do_not_fit_the_projection(folder: Path, change: str) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    name = "projection.products.templates"
+    templates = tensors.pop(name)
+    if change == "extra":
+        tensors |= {name: templates, "projection.more": templates.clone()}
+    elif change == "shape":
+        tensors[name] = templates[:1].clone()
+    elif change == "integer":
+        tensors[name] = templates.long()
+    save_file(tensors, folder / WEIGHTS)
+    rehash(folder)
+    with pytest.raises(ArtifactError, match="Expected"):
+        InvariantEncoder.from_pretrained(folder)
+
+
+def test_a_graph_of_another_network_is_refused(folder: Path) -> None:
+    edit(folder, lambda graph: graph["output"].update(shape=["batch", 9]), GRAPH)
+    with pytest.raises(InvariantError, match="Expected"):
+        InvariantEncoder.from_pretrained(folder)
+
+
+def test_nothing_is_unpickled_and_no_import_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    code = """
+import builtins, pickle, sys, torch
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("pytorch_lightning", "lightning", "sklearn", "matplotlib", "scipy", "huggingface_hub") \\
+                or name.startswith(("lightning_invariant.zoo", "lightning_invariant.callback")):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+def poison(*arguments, **settings):
+    raise SystemExit("something was unpickled")
+from lightning_invariant import InvariantEncoder
+from safetensors.torch import load_file, save_file
+pickle.Unpickler = pickle._Unpickler = pickle.load = pickle.loads = torch.load = torch.export.load = poison
+torch.jit.load = poison
+try:
+    torch.load("x")
+except SystemExit:
+    pass
+else:
+    raise AssertionError("the poison does not work")
+torch.set_num_threads(int(sys.argv[3]))
+encoder = InvariantEncoder.from_pretrained(sys.argv[1])
+with torch.no_grad():
+    save_file({"f": encoder(load_file(sys.argv[2])["x"])}, sys.argv[2] + ".out")
+"""
+    save_file({"x": images(4)}, tmp_path / "x")
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "x"), str(torch.get_num_threads())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        assert torch.equal(load_file(tmp_path / "x.out")["f"], InvariantEncoder.from_pretrained(folder)(images(4)))
+
+
+def test_a_pickle_in_place_of_any_file_never_runs(folder: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for name in (CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(pickle.dumps(Evil()))
+        if name == CARD:
+            InvariantEncoder.from_pretrained(folder)
+        else:
+            if name != CONFIG:
+                rehash(folder)
+            with pytest.raises(InvariantError):
+                InvariantEncoder.from_pretrained(folder)
+        (folder / name).write_bytes(content)
+        rehash(folder)
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Evil()))
+    assert (tmp_path / "ran").exists(), "the pickle was harmless"
+
+
+def rewrite(folder: Path, sources: list[Path], stop: Any) -> None:
+    known = [read_artifact(source) for source in sources]
+    while not stop.is_set():
+        for artifact in known:
+            write_artifact(folder, artifact, card="")
+
+
+def test_a_reader_beside_a_writer_gets_one_version(tmp_path: Path) -> None:
+    sources = [tmp_path / "a", tmp_path / "b"]
+    for seed, source in enumerate(sources):
+        export(source, seed=seed)
+    export(tmp_path / "folder")
+    known = [read_artifact(source) for source in sources]
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    writer = context.Process(target=rewrite, args=(tmp_path / "folder", sources, stop), daemon=True)
+    before = (tmp_path / "folder" / CONFIG).stat().st_ino
+    writer.start()
+    while (tmp_path / "folder" / CONFIG).stat().st_ino == before:
+        assert writer.is_alive()
+    seen = set()
+    try:
+        for _ in range(100):
+            try:
+                found = read_artifact(tmp_path / "folder")
+            except ArtifactError as error:
+                assert "was replaced 5 times" in str(error)  # noqa: PT017  (a writer without a pause may win)
+                continue
+            which = [artifact.config["files"] for artifact in known].index(found.config["files"])
+            assert all(torch.equal(found.tensors[name], known[which].tensors[name]) for name in found.tensors)
+            seen.add(which)
+    finally:
+        stop.set()
+        writer.join()
+    assert seen == {0, 1}

@@ -1,0 +1,215 @@
+"""Neighbours against scikit-learn's brute force, and the promises about memory, ties, precision and randomness."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
+
+from lightning_invariant.probes import accuracy, knn_neighbours, knn_predict, knn_vote
+
+
+def blobs(count: int, size: int = 12, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gaussian classes that overlap, around means that do not depend on the seed and lie far from the origin."""
+    means = 30 + 2 * torch.randn(classes, size, generator=torch.Generator().manual_seed(99))
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (count,), generator=generator)
+    return means[labels] + 2 * torch.randn(count, size, generator=generator), labels
+
+
+BANK, LABELS = blobs(700)
+QUERIES, ANSWERS = blobs(150, seed=1)
+VALUES = (BANK[:, :3] * torch.tensor([1.0, -2.0, 0.5])).contiguous()
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+@pytest.mark.parametrize("k", [1, 5, 20, 300])
+def test_classes_and_values_equal_scikit_learns(k: int, weights: str) -> None:
+    reference = KNeighborsClassifier(k, algorithm="brute", weights=weights).fit(BANK.numpy(), LABELS.numpy())
+    predicted = knn_predict(BANK, LABELS, QUERIES, k=k, weights=weights)
+    assert predicted.tolist() == reference.predict(QUERIES.numpy()).tolist()
+    for values in (VALUES, VALUES[:, 0]):
+        regressor = KNeighborsRegressor(k, algorithm="brute", weights=weights).fit(BANK.numpy(), values.numpy())
+        expected = torch.from_numpy(regressor.predict(QUERIES.numpy()))
+        torch.testing.assert_close(knn_predict(BANK, values, QUERIES, k=k, weights=weights), expected.float())
+    assert accuracy(predicted, ANSWERS) > 0.5
+
+
+def test_shuffled_labels_give_chance() -> None:
+    shuffled = LABELS[torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(3))]
+    assert accuracy(knn_predict(BANK, shuffled, QUERIES), ANSWERS) < 0.35
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("count", [1, 7, 20, 21, 100, 701])
+def test_neighbours_equal_scikit_learns(metric: str, count: int) -> None:
+    bank, queries = blobs(count, seed=4)[0].double(), QUERIES.double()
+    k = min(9, count)
+    expected, rows = NearestNeighbors(n_neighbors=k, algorithm="brute", metric=metric).fit(bank).kneighbors(queries)
+    distances, found = knn_neighbours(bank, queries, k=9, metric=metric)
+    assert found.shape == (len(queries), k)
+    assert (found.numpy() == rows).mean() > 0.999  # ranks are taken in float32
+    torch.testing.assert_close(distances, torch.from_numpy(expected), rtol=1e-5, atol=1e-7)
+
+
+def test_multi_label_targets_give_the_share_of_neighbours() -> None:
+    targets = torch.nn.functional.one_hot(LABELS, 5).bool()
+    shares = knn_predict(BANK, targets, QUERIES, k=10)
+    assert shares.shape == (150, 5)
+    torch.testing.assert_close(shares.sum(1), torch.ones(150))
+    assert torch.equal(shares.argmax(1), knn_predict(BANK, LABELS, QUERIES, k=10))
+
+
+def test_weighted_cosine_votes_are_a_softmax_over_similarities() -> None:
+    similarity = torch.cosine_similarity(QUERIES[:, None], BANK[None], dim=-1)
+    best, rows = similarity.topk(20, dim=1)
+    votes = torch.einsum("mk,mkc->mc", (best / 0.07).softmax(1), torch.nn.functional.one_hot(LABELS[rows], 5).float())
+    assert torch.equal(knn_predict(BANK, LABELS, QUERIES, metric="cosine", weights="distance"), votes.argmax(1))
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_chunks_change_nothing(weights: str) -> None:
+    whole = knn_predict(BANK, LABELS, QUERIES, weights=weights, chunk=1000)
+    for chunk in (1, 7, 64):
+        assert torch.equal(knn_predict(BANK, LABELS, QUERIES, weights=weights, chunk=chunk), whole)
+
+
+def test_shards_merge_to_the_whole() -> None:
+    found = [knn_neighbours(part, QUERIES, k=8) for part in BANK.split(250)]
+    distances = torch.cat([d for d, _ in found], 1)
+    rows = torch.cat([r + 250 * i for i, (_, r) in enumerate(found)], 1)
+    best = distances.topk(8, dim=1, largest=False).indices
+    merged = knn_vote(distances.gather(1, best), LABELS[rows.gather(1, best)], weights="distance", num_classes=5)
+    assert torch.equal(merged, knn_predict(BANK, LABELS, QUERIES, k=8, weights="distance"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 1500), st.integers(1, 12), st.integers(0, 1000))
+def test_copies_of_a_row_are_taken_in_the_order_of_the_bank(count: int, k: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    bank = torch.randint(0, 4, (count, 1), generator=generator).float()
+    queries = torch.tensor([[-1.0], [0.0], [3.0], [5.0]])
+    expected = (queries - bank.T).abs().sort(dim=1, stable=True)
+    distances, rows = knn_neighbours(bank, queries, k=k)
+    assert torch.equal(rows, expected.indices[:, :k])
+    assert torch.equal(distances, expected.values[:, :k])
+
+
+def test_tied_votes_go_to_the_smallest_class() -> None:
+    bank = torch.tensor([[1.0], [-1.0]])
+    assert knn_predict(bank, torch.tensor([4, 2]), torch.zeros(1, 1), k=2).tolist() == [2]
+
+
+def test_copies_outvote_all_others_and_have_distance_zero() -> None:
+    labels = torch.arange(len(BANK))
+    assert torch.equal(knn_predict(BANK, labels, BANK, k=5, weights="distance"), labels)
+    assert knn_neighbours(BANK, BANK, k=1)[0].abs().max() == 0
+
+
+def test_k_beyond_the_bank_takes_all_of_it() -> None:
+    assert torch.equal(
+        knn_predict(BANK[:6], LABELS[:6], QUERIES, k=200), knn_predict(BANK[:6], LABELS[:6], QUERIES, k=6)
+    )
+
+
+def test_one_class_and_num_classes() -> None:
+    assert knn_predict(BANK, torch.full((700,), 3), QUERIES).unique().tolist() == [3]
+    assert torch.equal(knn_predict(BANK, LABELS, QUERIES, num_classes=50), knn_predict(BANK, LABELS, QUERIES))
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_scale_does_not_matter(scale: float) -> None:
+    assert torch.equal(knn_predict(BANK * scale, LABELS, QUERIES * scale), knn_predict(BANK, LABELS, QUERIES))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes_equal_their_float32_values(dtype: torch.dtype) -> None:
+    bank, queries = BANK.to(dtype), QUERIES.to(dtype)
+    assert torch.equal(knn_predict(bank, LABELS, queries), knn_predict(bank.float(), LABELS, queries.float()))
+
+
+def test_no_graph_no_autocast_no_randomness() -> None:
+    plain, state = knn_predict(BANK, VALUES, QUERIES, k=3), torch.get_rng_state()
+    attached = BANK.clone().requires_grad_()
+    result = knn_predict(attached, VALUES.clone().requires_grad_(), QUERIES, k=3)
+    assert not result.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(knn_predict(BANK, VALUES, QUERIES, k=3), plain)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (QUERIES @ BANK.T).dtype == torch.bfloat16  # what must not happen inside
+        assert torch.equal(knn_predict(BANK, VALUES, QUERIES, k=3), plain)
+        assert torch.equal(knn_neighbours(BANK, QUERIES)[0], knn_neighbours(BANK.clone(), QUERIES)[0])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def replaced(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[0] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bank": BANK[:0], "bank_targets": LABELS[:0]}, "at least one"),
+        ({"queries": QUERIES[:0]}, "at least one"),
+        ({"bank": BANK.long()}, "floating dtype"),
+        ({"bank": BANK[:, :, None]}, "flatten"),
+        ({"queries": QUERIES[:, :4]}, "with 12 features a row but got 4"),
+        ({"queries": QUERIES.to("meta")}, "meta"),
+        ({"bank_targets": LABELS[:5]}, "one target a sample"),
+        ({"bank_targets": replaced(LABELS, -1)}, "got -1"),
+        ({"bank_targets": replaced(VALUES, float("nan"))}, "Expected finite bank_targets"),
+        ({"bank_targets": VALUES.long()}, "as floats 0 and 1"),
+        ({"bank": replaced(BANK, float("nan"))}, "1 of 700 rows"),
+        ({"queries": replaced(QUERIES, float("inf"))}, "1 of 150 rows"),
+        ({"num_classes": 3}, "raise num_classes"),
+        ({"k": 0}, "k >= 1"),
+        ({"chunk": 0}, "chunk >= 1"),
+        ({"metric": "manhattan"}, "metric"),
+        ({"weights": "gaussian"}, "weights"),
+    ],
+)
+def test_bad_input_is_explained(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        knn_predict(**{"bank": BANK, "bank_targets": LABELS, "queries": QUERIES, **arguments})
+
+
+MEMORY_PROBE = r"""
+import re, torch
+from pathlib import Path
+from lightning_invariant.probes import knn_predict
+torch.set_num_threads(1)
+peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+bank, queries, labels = torch.randn(10_000, 512), torch.randn({queries}, 512), torch.arange(10_000) % 10
+knn_predict(bank[:500], labels[:500], queries[:300], metric="{metric}", weights="{weights}")
+before = peak()
+if "{metric}" == "bare":
+    (queries @ bank.T).topk(20)
+else:
+    knn_predict(bank, labels, queries, metric="{metric}", weights="{weights}")
+print((peak() - before) / 1024)
+"""
+
+
+def extra_mebibytes(metric: str, weights: str = "uniform", queries: int = 2_000) -> float:
+    script = MEMORY_PROBE.format(metric=metric, weights=weights, queries=queries)
+    if metric == "bare":
+        script = script.replace('queries[:300], metric="bare"', "queries[:300]")
+    return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_extra_memory_stays_below_40_mebibytes(metric: str) -> None:
+    assert extra_mebibytes(metric, "distance") < 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_the_memory_measurement_sees_a_whole_distance_matrix() -> None:
+    assert extra_mebibytes("bare") > 60

@@ -1,0 +1,82 @@
+"""The README's code runs, its figures are those that the demo wrote, and every example runs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_invariant.callback.names import METRICS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "hub_configs" / "digits-c4" / "results.json"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_blocks_run_in_order(tmp_path):
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(blocks("python")), encoding="utf-8")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    printed = [line.removeprefix("# ") for line in "\n".join(blocks("python")).splitlines() if line.startswith("# ")]
+    assert printed
+    assert all(line in done.stdout for line in printed)
+    assert (tmp_path / "runs" / "digits" / "hub" / "config.json").is_file()
+
+
+def test_the_yaml_block_attaches_the_callback(tmp_path):
+    cli = pytest.importorskip("pytorch_lightning.cli")
+    (config,) = blocks("yaml")
+    (tmp_path / "config.yaml").write_text(config)
+    built = cli.LightningCLI(
+        args=[
+            f"--config={tmp_path / 'config.yaml'}",
+            "--model=lightning_invariant.zoo.digits.DigitsClassifier",
+            "--data=lightning_invariant.zoo.digits.Digits",
+            "--trainer.logger=false",
+        ],
+        run=False,
+    )
+    assert str(built.trainer.callbacks[0].representation) == "C4: 16 regular"
+
+
+def test_the_commands_are_targets_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = re.findall(r"^make (\S+)", "\n".join(blocks("bash")), flags=re.MULTILINE)
+    assert commands == ["demo", "test"]
+    assert all(re.search(rf"^{command}:", makefile, flags=re.MULTILINE) for command in commands)
+
+
+def test_the_figures_are_those_of_the_demo():
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows = {
+        "kNN accuracy": ("knn_raw", "knn_projected", ".3f"),
+        "linear probe accuracy": ("linear_raw", "linear_projected", ".3f"),
+        "invariance error": ("invariance_error_raw", "invariance_error", ".2g"),
+    }
+    for row, (raw, projected, form) in rows.items():
+        assert f"| {row} | {results[raw]:{form}} | {results[projected]:{form}} |" in README
+
+
+def test_every_metric_is_explained():
+    assert [name for name in METRICS if f"`{name}`" not in README] == []
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run(example, tmp_path):
+    short = {"attach.py": ["--epochs", "1"]}.get(example.name, [])
+    command = [sys.executable, str(example), "--output", str(tmp_path / "out"), *short]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()

@@ -1,0 +1,124 @@
+"""The projector page in a real browser: what the server accepts, the page can still refuse."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from urllib.request import urlopen
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from lightning_invariant.tracking import write_projector
+
+pytestmark = pytest.mark.browser
+PAGE = "/data/plugin_entry.html?name=projector"
+FLAGS = (
+    "--headless=new --no-sandbox --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
+    "--enable-unsafe-swiftshader --disable-background-networking --window-size=1400,900"
+)
+# The page nests shadow roots and frames.
+FIND = """
+const found = [];
+const walk = root => {
+  for (const node of root.querySelectorAll('*')) {
+    if (node.matches(arguments[0])) found.push(node.innerText);
+    if (node.shadowRoot) walk(node.shadowRoot);
+    if (node.tagName === 'IFRAME' && node.contentDocument) walk(node.contentDocument);
+  }
+};
+walk(document);
+return found;
+"""
+
+
+@pytest.fixture
+def tensorboard(tmp_path):
+    """Starts TensorBoard on a port that the system chooses; gives a function from log directory to address."""
+    started = []
+
+    def start(logdir):
+        log = tmp_path / "tensorboard.log"
+        command = [
+            sys.executable,
+            "-m",
+            "tensorboard.main",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--logdir",
+            str(logdir),
+        ]
+        with log.open("w") as stream:
+            started.append(subprocess.Popen([*command, "--load_fast", "false"], stdout=stream, stderr=stream))
+        _until(lambda: (address := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) and address, log.read_text)
+        address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text()).group()
+        _until(lambda: "projector" in json.load(urlopen(f"{address}/data/plugins_listing")), log.read_text)
+        return address
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("Chromium and its driver are not installed (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield page
+    page.quit()
+
+
+def _until(condition, told, seconds=60):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(told())
+        time.sleep(0.2)
+    return value
+
+
+def points_on_page(browser, address):
+    """Number of points and of dimensions, once the page has counted them."""
+    browser.get(address + PAGE)
+    _until(lambda: _digits(browser, ".numDataPoints"), lambda: browser.execute_script(FIND, "body"))
+    return _digits(browser, ".numDataPoints"), _digits(browser, "span.dim")
+
+
+def _digits(browser, selector):
+    return next((int(text) for text in browser.execute_script(FIND, selector) if text.isdigit() and int(text)), 0)
+
+
+def test_the_page_shows_all_points(tmp_path, tensorboard, browser):
+    digits = load_digits()
+    images = torch.from_numpy(digits.images[:500])[:, None]
+    labels = {"digit": digits.target[:500], "note": ["a\nb"] * 500}
+    z = images.flatten(1).float()
+    projected = z.sort(dim=1).values[:, -16:]
+    z[7, 0], projected[7, 0] = float("nan"), float("nan")
+    write_projector(tmp_path / "run", "raw", 0, z, labels=labels, thumbnails=images)
+    write_projector(tmp_path / "run", "invariant", 0, projected, labels=labels, thumbnails=images)
+    address = tensorboard(tmp_path / "run")
+    assert points_on_page(browser, address) == (499, 16)  # first by name
+    tags = " ".join(browser.execute_script(FIND, "body"))
+    assert "error" not in tags.lower()
+    time.sleep(3)  # sprites and the first frames
+    assert browser.get_screenshot_as_file(str(tmp_path / "projector.png"))
+
+
+@pytest.mark.parametrize("z", [torch.zeros(30, 4), torch.arange(30.0)[:, None]], ids=["all zero", "one column"])
+def test_the_page_takes_what_needs_a_way_round(tmp_path, tensorboard, browser, z):
+    write_projector(tmp_path / "run", "raw", 0, z, labels=["", *range(29)])
+    assert points_on_page(browser, tensorboard(tmp_path / "run")) == (30, max(z.shape[1], 2))
