@@ -6,13 +6,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types bench clean
+.PHONY: help demo figures test test-slow lint types bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.all ## train on real digits, watch, export and pull the encoder (about a minute)
 	$(BIN)/lightning-invariant demo $(ARGS)
+
+figures: demo ## run the demo and keep its figures and picture for the README
+	cp runs/demo/results.json runs/demo/hub/embeddings.png hub_configs/digits-c4/
 
 test: $(VENV)/.dev ## run the test suite; make test ARGS="-k hub" passes arguments on
 	$(BIN)/python -m pytest $(ARGS)

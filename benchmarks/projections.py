@@ -62,7 +62,7 @@ def roll_and_multiply(z: Tensor, templates: Tensor, *, sort: bool) -> Tensor:
 
 
 def bare(projection: P.MaxFilter | P.SortedCoorbits, z: Tensor) -> Callable[[], None]:
-    """The reduced products and the maxima or sorts by themselves, on inputs that are ready."""
+    """The reduced products, their inverse transform, and the maxima or sorts alone, on inputs that are ready."""
     products = projection.products
     rows = products.rows("cpu")
     shares = [products.coordinates(part) for part in z.split(rows)]
@@ -74,6 +74,8 @@ def bare(projection: P.MaxFilter | P.SortedCoorbits, z: Tensor) -> Callable[[], 
             for share, templates in zip(block, bases, strict=True):
                 for f in range(len(share)):
                     share[f] @ templates[f]
+            if products.table_synthesis is not None:
+                products.table_synthesis.to(z.dtype) @ ready.flatten(1)
             reduce(ready)
 
     return run
@@ -249,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ["projection", "latents", "size", "rows", "loop, s", "ours, s", "bare, s", "times faster", "ours over bare"],
         loop,
         command,
-        ["Loop: roll, multiply, maximum or sort. Bare: the reduced products and maxima or sorts by themselves."],
+        ["Loop: roll, multiply, maximum or sort. Bare: reduced products, inverse transform, maxima or sorts alone."],
     )
     write_table(
         options.out / "projections_curves.md",

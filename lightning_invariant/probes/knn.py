@@ -27,6 +27,8 @@ TEMPERATURE = 0.07
 """Softmax temperature of weighted cosine votes. Source: Wu et al. 2018, Unsupervised Feature Learning, section 3.4."""
 BLOCK = 2**22
 """Largest number of distances that exist at one time (16 MiB)."""
+GATHERED = 64
+"""Queries whose neighbours are copied out of the bank at one time."""
 LOW_BITS = 2**32 - 1
 
 
@@ -204,9 +206,10 @@ class _Index:
         return _smallest(distances.t().gather(1, rows), rows, self.k)
 
     def distances(self, block: Tensor, nearest: Tensor) -> Tensor:
+        parts = zip(block[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
         if self.cosine:
-            return 1 - torch.cosine_similarity(self.bank[nearest], block[:, None].to(self.bank.dtype), dim=-1)
-        return torch.linalg.vector_norm(self.bank[nearest].sub_(block[:, None]), dim=-1)
+            return torch.cat([1 - torch.cosine_similarity(self.bank[rows], part, dim=-1) for part, rows in parts])
+        return torch.cat([torch.linalg.vector_norm(self.bank[rows].sub_(part), dim=-1) for part, rows in parts])
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
     from torch import Tensor
 
+ROWS = 2048
+"""Rows that are centred at one time; the copy stays in cache."""
 NOISE = 1e-6
 """A feature whose deviation is below this share of its mean is constant up to float32 rounding."""
 
@@ -63,16 +65,31 @@ class LinearModel:
         return scores[:, 0] if self.flat else scores
 
 
-def standardisation(features: Float[Tensor, "N K"]) -> tuple[Float[Tensor, "K"], Float[Tensor, "K"]]:
-    """Mean and inverse standard deviation of each feature; the inverse is zero for a constant one.
+def inverse_deviation(variance: Float[Tensor, "K"], mean: Float[Tensor, "K"]) -> Float[Tensor, "K"]:
+    """What each centred feature is multiplied with to have unit variance, and zero for a constant one."""
+    deviation = variance.sqrt()
+    constant = deviation <= NOISE * mean.abs()
+    return torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))
+
+
+def centred_products(
+    features: Float[Tensor, "N K"], mean: Float[Tensor, "K"], columns: Float[Tensor, "N T"]
+) -> tuple[Float[Tensor, "K K"], Float[Tensor, "K T"]]:
+    """X^T X / N and X^T Y / N for X = features - mean and Y as given, summed over blocks of rows in float64.
 
     Args:
         features: Shape (N, K).
+        mean: What is taken off each row, shape (K,).
+        columns: Y, shape (N, T), of the same dtype.
 
     Returns:
-        Two float64 tensors of shape (K,), where the device has float64.
+        Two float64 matrices, (K, K) and (K, T).
     """
-    spread, mean = torch.var_mean(features, dim=0, correction=0)
-    deviation = spread.double().sqrt()
-    constant = deviation <= NOISE * mean.double().abs()
-    return mean.double(), torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))
+    size = features.shape[1]
+    total = features.new_zeros((size, size + columns.shape[1]), dtype=torch.float64)
+    for block, y in zip(features.split(ROWS), columns.split(ROWS), strict=True):
+        x = block - mean
+        total[:, :size] += x.T @ x
+        total[:, size:] += x.T @ y
+    total /= len(features)
+    return total[:, :size], total[:, size:]

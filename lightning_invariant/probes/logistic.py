@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_invariant.probes.linear import LinearModel, standardisation
-from lightning_invariant.probes.ridge import gram
+from lightning_invariant.probes.linear import LinearModel, centred_products, inverse_deviation
 from lightning_invariant.probes.samples import checked_features, checked_targets, full_precision
 
 if TYPE_CHECKING:
@@ -65,15 +64,17 @@ def logistic_fit(
     if targets.is_floating_point():
         raise ValueError("Expected integer classes but got floating targets; use ridge_fit for values and multi-label.")
     classes, inverse = targets.unique(return_inverse=True)
-    mean, inverse_deviation = standardisation(features)
-    x = (features - mean.to(features.dtype)).mul_(inverse_deviation.to(features.dtype))
+    mean = features.mean(0)
+    covariance, _ = centred_products(features, mean, features[:, :0])
+    scale = inverse_deviation(covariance.diagonal(), mean.double())[:, None]
+    x = (features - mean).mul_(scale.T.to(features.dtype))
     objective = _CrossEntropy(x, inverse, len(classes), penalty)
-    curvature = gram(features, mean, inverse_deviation).div_(2)
+    curvature = covariance * scale * scale.T / 2
     curvature.diagonal().add_(penalty)
     factor = torch.linalg.cholesky(curvature)
     solution, converged, iterations = _minimise(objective, factor, max_iterations, tolerance)
-    weight = inverse_deviation[:, None] * solution[:-1]
-    bias = solution[-1] - mean @ weight
+    weight = scale * solution[:-1]
+    bias = solution[-1] - mean.double() @ weight
     dtype = features.dtype
     return LinearModel(weight.to(dtype), bias.to(dtype), classes, converged=converged, iterations=iterations)
 

@@ -95,10 +95,10 @@ class OrbitProducts(ExactTables):
 
     def products(self, z: Float[Tensor, "rows D"]) -> Float[Tensor, "G rows k"]:
         """All products at once, elements first."""
-        coefficients = [
-            torch.bmm(part, templates).reshape(-1, z.shape[0], templates.shape[2])
-            for part, templates in zip(self.coordinates(z), self.bases(z.dtype), strict=True)
-        ]
+        coefficients = []
+        for a, part, templates in zip(self.alike, self.coordinates(z), self.bases(z.dtype), strict=True):
+            values = torch.bmm(part, templates).unflatten(1, (a.functions, z.shape[0]))
+            coefficients.append(values.flatten(0, 1))
         joined = torch.cat(coefficients) if len(coefficients) > 1 else coefficients[0]
         if self.table_synthesis is None:
             return joined
@@ -113,7 +113,7 @@ class OrbitProducts(ExactTables):
             moved = copies @ self.get_buffer(f"table{i}").to(z.dtype)
             for f, share in enumerate(moved.split([a.number * a.functions * a.widths[i] for a in self.alike], dim=-1)):
                 if share.shape[-1]:
-                    parts = share.unflatten(-1, (self.alike[f].number, self.alike[f].count, -1))
+                    parts = share.unflatten(-1, (self.alike[f].number, self.alike[f].functions, -1))
                     shares[f].append(parts.permute(2, 3, 0, 1, 4).flatten(3).flatten(1, 2))
         return [torch.cat(share, dim=-1) if len(share) > 1 else share[0] for share in shares]
 
@@ -172,7 +172,7 @@ class OrbitProducts(ExactTables):
         """S of component f of a batch whose functions on the group start at a column of the synthesis."""
         actions = []
         for i in range(len(self.shapes)):
-            sizes = [other.number * other.count * other.widths[i] for other in self.alike]
+            sizes = [other.number * other.functions * other.widths[i] for other in self.alike]
             tables = self.get_buffer(f"table{i}").split(sizes, dim=1)[self.alike.index(a)]
             table = tables.unflatten(1, (a.number, a.functions, a.widths[i]))[:, f]
             if self.table_synthesis is None:

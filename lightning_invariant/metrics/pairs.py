@@ -1,0 +1,85 @@
+"""Latents and pairs of latents that are hard for invariant maps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from lightning_invariant.groups.finite_blocks import Points
+from lightning_invariant.metrics.separation import hard_negatives, has_hard_negatives
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lightning_invariant.groups import Representation
+
+NEAR = 1e-5
+"""Size of a small step; orbit distances in float64 still have five digits there."""
+
+
+class Pairs(NamedTuple):
+    """Latents side by side.
+
+    Args:
+        name: What is hard about them.
+        generic: Whether almost all pairs are like these, so that a generic map has to tell them apart.
+        left: Float64.
+        right: Float64, as many.
+    """
+
+    name: str
+    generic: bool
+    left: Float[Tensor, "B D"]
+    right: Float[Tensor, "B D"]
+
+
+def hard_pairs(representation: Representation, count: int, generator: torch.Generator) -> list[Pairs]:
+    """Pairs of several kinds; which of them are inequivalent, the orbit distance says.
+
+    Args:
+        representation: What acts.
+        count: Pairs of each kind.
+        generator: Source of randomness.
+    """
+    z, w, noise = (representation.random(count, generator).double() for _ in range(3))
+    special = special_latents(representation, generator)
+    step = NEAR * representation.random(len(special), generator).double()
+    other = NEAR * representation.random(len(special), generator).double()
+    pairs = [
+        Pairs("independent", True, z, w),
+        Pairs("near", True, z, z + 1e-2 * noise),
+        Pairs("opposite", False, z, -z),
+        Pairs("tiny", False, 1e-6 * z, 1e-6 * w),
+        Pairs("huge", False, 1e6 * z, 1e6 * w),
+        Pairs("with stabilisers", False, special, special.roll(1, dims=0)),
+        Pairs("near stabilisers", False, special + step, special + other),
+    ]
+    if has_hard_negatives(representation):
+        pairs.append(Pairs("hard negatives", True, z, hard_negatives(z, representation, generator)))
+    return pairs
+
+
+def special_latents(representation: Representation, generator: torch.Generator) -> Float[Tensor, "n D"]:
+    """Zero, and latents that some elements leave alone: constant, one entry, one copy, equal copies, orbit sums.
+
+    Args:
+        representation: What acts.
+        generator: Source of randomness.
+
+    Returns:
+        Float64, one row a latent.
+    """
+    z = representation.random(2, generator).double()
+    one_entry, one_copy, equal = torch.zeros_like(z[0]), torch.zeros_like(z[0]), z[0].clone()
+    one_entry[representation.slices[-1].start] = 1.0
+    for where, block in zip(representation.slices, representation, strict=True):
+        # Copies are the last axis of points and the first of everything else.
+        part = equal[where].reshape(block.shape)
+        first = part[:, :1] if isinstance(block, Points) else part[:1]
+        equal[where] = first.expand(block.shape).reshape(-1)
+    one_copy[: representation.blocks[0].dim] = z[1, : representation.blocks[0].dim]
+    g = representation.group.sample(1, generator)
+    summed = z[0] + representation.move(z[:1], g)[0]
+    return torch.stack([torch.zeros_like(z[0]), torch.ones_like(z[0]), one_entry, one_copy, equal, summed])
