@@ -90,8 +90,8 @@ def assert_invariant(
     worst = int(errors.argmax())
     if errors[worst] > tolerance:
         raise GuaranteeError(
-            f"Expected features that {representation.group} leaves alone, up to {tolerance:.3g} of the distance between "
-            f"different samples, but got {errors[worst]:.3g} for the element "
+            f"Expected features that {representation.group} leaves alone, up to {tolerance:.3g} of the distance "
+            f"between different samples but got {errors[worst]:.3g} for the element "
             f"{representation.group.label(elements[worst])} and {errors.median():.3g} for the median element "
             f"of {len(elements)}."
         )
@@ -194,8 +194,8 @@ def _check_bounds(projection: Projection, ratios: dict[str, Tensor], *, exact: b
         )
     if claim.separation >= Separation.BILIPSCHITZ and not (high < median / DEGENERATE):
         raise GuaranteeError(
-            f"Expected a bi-Lipschitz map but {highest} latents have features at {high:.3g} times their orbit distance, "
-            f"where the median is {median:.3g}."
+            f"Expected a bi-Lipschitz map but {highest} latents have features at {high:.3g} times their orbit "
+            f"distance, where the median is {median:.3g}."
         )
 
 
@@ -218,8 +218,8 @@ def _check_continuity(projection: Projection, kinds: list[Pairs]) -> None:
     if not jumps[worst] <= JUMP * usual:
         step = ((high - low) * (right - left)).norm(dim=1)[worst]
         raise GuaranteeError(
-            f"Expected a continuous map but features jump by {jumps[worst]:.3g} between latents {step:.3g} apart (usual "
-            f"distance {usual:.3g})."
+            f"Expected a continuous map but features jump by {jumps[worst]:.3g} between latents {step:.3g} apart "
+            f"(usual distance {usual:.3g})."
         )
 
 

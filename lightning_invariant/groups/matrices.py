@@ -56,15 +56,15 @@ class Matrices(FiniteGroup):
 
     def matrices(self) -> Tensor:
         """The matrix of each element, shape (order, d, d), float64."""
-        return _enumerate(self.generators).matrices
+        return _enumerate(self.generators).matrices.clone()
 
     def table(self) -> Tensor:
         """The multiplication table, shape (order, order)."""
-        return _enumerate(self.generators).table
+        return _enumerate(self.generators).table.clone()
 
     def compose(self, g: Tensor, h: Tensor) -> Tensor:
         """Read off the multiplication table."""
-        return self.table().to(g.device)[g, h]
+        return _enumerate(self.generators).table.to(g.device)[g, h]
 
     def inverse(self, g: Tensor) -> Tensor:
         """Read off the multiplication table."""

@@ -8,6 +8,7 @@ from lightning_invariant.groups.group import LISTING_LIMIT
 from lightning_invariant.guarantee import Separation
 from lightning_invariant.projections.absolute import Absolute
 from lightning_invariant.projections.chamber import Chamber
+from lightning_invariant.projections.fsw import FSW
 from lightning_invariant.projections.gram_root import GramRoot
 from lightning_invariant.projections.max_filter import MaxFilter
 from lightning_invariant.projections.norm import Norm
@@ -28,13 +29,14 @@ ISOMETRIC: tuple[tuple[type[Projection], str], ...] = (
 
 KNOWN: tuple[tuple[type[Projection], str], ...] = (
     (PointSort, "no isometric map exists for points with several numbers, and sorted random combinations come next"),
+    (FSW, "no isometric map exists for points with several numbers, and Fourier sliced quantiles come next"),
     (SignOuter, "no isometric map exists for numbers that share a sign, and the outer product comes next"),
     (GramRoot, "no isometric map exists for several vectors, and the root of their Gram matrix comes next"),
     (PhaseInvariants, "no bi-Lipschitz map is known for planar irreps, and norms with relative phases come next"),
     (SphericalBispectrum, "no bi-Lipschitz map is known for spherical irreps, and the bispectrum comes next"),
 )
-"""Tried in this order; each refuses representations that it is not made for."""
-SIZED = (PointSort, "SphericalBispectrum")
+"""Each refuses representations that it is not made for; of those that fit the strongest is taken, the first of equals."""
+SIZED = (PointSort, FSW, SphericalBispectrum)
 
 
 def choose(representation: Representation | str, size: int | None = None) -> Projection:
@@ -76,10 +78,13 @@ def _best_known(representation: Representation, size: int | None) -> tuple[Proje
         return SampledMean(representation), (
             "transforms are known by samples only, so latents (B, K, D) of K transforms are averaged; read the residual"
         )
+    candidates: list[tuple[Projection, str]] = []
     for kind, why in KNOWN:
         projection = _build(kind, representation, **({"out_features": size} if size and kind in SIZED else {}))
         if projection is not None and not (_listed(representation) and size and projection.out_features > size):
-            return projection, f"{why}; this one is {projection.guarantee.separation.words}"
+            candidates.append((projection, f"{why}; this one is {projection.guarantee.separation.words}"))
+    if candidates:
+        return max(candidates, key=lambda candidate: candidate[0].guarantee.separation)
     if _listed(representation):
         return _max_filter(representation, size)
     raise GroupError(

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@lru_cache(maxsize=512)
 def clebsch_gordan(a: int, b: int, c: int) -> Float[Tensor, "A B C"]:
     """The tensor T of Frobenius norm 1 with sum_ijk T_ijk x_i y_j z_k invariant under SO(3).
 
@@ -40,6 +39,12 @@ def clebsch_gordan(a: int, b: int, c: int) -> Float[Tensor, "A B C"]:
     """
     if min(a, b, c) < 0 or not abs(a - b) <= c <= a + b:
         raise ValueError(f"Expected degrees with |a - b| <= c <= a + b but got {(a, b, c)}.")
+    # A copy: a buffer that a state_dict is loaded into shall not change the table of all others.
+    return _table(a, b, c).clone()
+
+
+@lru_cache(maxsize=512)
+def _table(a: int, b: int, c: int) -> Float[Tensor, "A B C"]:
     symbols = torch.zeros(2 * a + 1, 2 * b + 1, 2 * c + 1, dtype=torch.complex128)
     for i in range(-a, a + 1):
         for j in range(max(-b, -c - i), min(b, c - i) + 1):

@@ -119,6 +119,14 @@ def test_the_octahedral_group_is_found_from_its_generators():
     assert close(group.matrices()[group.compose(torch.tensor(5), torch.tensor(7))], products)
 
 
+def test_what_a_matrix_group_gives_away_can_be_changed_in_place():
+    group = parse_group(FINITE[-1])
+    group.matrices().zero_()
+    group.table().zero_()
+    assert group.matrices().norm() > 1
+    assert group.table().sum() > 1
+
+
 def test_dihedral_elements_are_a_reflection_then_a_rotation():
     group = Dihedral(4)
     rotation, reflection = torch.tensor(1), torch.tensor(4)

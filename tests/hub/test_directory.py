@@ -276,7 +276,7 @@ def test_a_killed_writer_leaves_the_old_or_the_new_folder(tmp_path: Path, way: s
 def test_a_killed_writer_in_place_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes").write_text("mine")
-    with pytest.raises(AssertionError, match="files of two versions|half a file"):
+    with pytest.raises(AssertionError, match=r"files of two versions|half a file"):
         kill(tmp_path / "folder", "in place", 100)
 
 

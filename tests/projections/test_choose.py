@@ -16,7 +16,7 @@ EXPECTED = {
     "C2: 1 regular": "Chamber",
     "C4: 3 trivial": "Chamber",
     "Z2^3 x S3: 1 signs*trivial + 1 trivial*points": "Chamber",
-    "S9: 9 points x 16": "PointSort",
+    "S9: 9 points x 16": "FSW",
     "Z2: 5 signs": "SignOuter",
     "O3: 12 vectors": "GramRoot",
     "SO2: 4x0 + 8x1 + 4x2": "PhaseInvariants",
@@ -59,6 +59,12 @@ def test_size_is_kept_and_a_small_one_weakens_the_reason():
 def test_size_replaces_a_fixed_map_that_is_larger():
     assert type(choose("Z2: 5 signs", size=15)).__name__ == "SignOuter"
     assert type(choose("Z2: 5 signs", size=12)).__name__ == "MaxFilter"
+
+
+def test_of_maps_that_fit_the_one_with_the_stronger_guarantee_is_taken():
+    assert choose("S9: 9 points x 16").guarantee.separation is Separation.BILIPSCHITZ
+    large = choose("S9: 9 points x 16", size=1512)
+    assert (type(large).__name__, large.guarantee.separation) == ("PointSort", Separation.BILIPSCHITZ)
 
 
 def test_size_reaches_point_features():

@@ -35,3 +35,8 @@ def test_large_degrees_keep_their_norm(degrees):
 def test_degrees_without_a_product_are_refused(degrees):
     with pytest.raises(ValueError, match="Expected degrees with"):
         clebsch_gordan(*degrees)
+
+
+def test_a_table_that_is_changed_in_place_changes_no_other():
+    clebsch_gordan(1, 1, 1).zero_()
+    assert clebsch_gordan(1, 1, 1).norm() > 0.9

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_invariant.errors import GroupError, GuaranteeError, LatentError
+from lightning_invariant.guarantee import Guarantee, Separation
+from lightning_invariant.projections import (
+    ArgmaxCanonical,
+    ChannelMax,
+    Gram,
+    GramRoot,
+    MaxFilter,
+    Norm,
+    OrbitMean,
+    PhaseInvariants,
+    PointSort,
+    Projection,
+    SampledMean,
+    SignOuter,
+    Sort,
+)
+from lightning_invariant.testing import assert_guarantee, assert_invariant
+
+HONEST = [
+    ArgmaxCanonical("C8: 2 regular"),
+    ChannelMax("C8: 2 regular"),
+    Gram("O3: 3 vectors"),
+    GramRoot("O3: 3 vectors"),
+    MaxFilter("C8: 2 regular"),
+    MaxFilter("D4: 1 trivial + 2 regular"),
+    Norm("O3: 1 vectors"),
+    OrbitMean("S5: points x 2"),
+    PhaseInvariants("SO2: 2x1 + 1x2"),
+    PointSort("S5: points x 2"),
+    SignOuter("Z2^3: 2 signs"),
+    Sort("S7: points"),
+]
+
+
+class _Broken(Projection):
+    """A function that claims what it does not keep."""
+
+    def __init__(self, representation, function, **claims):
+        super().__init__(representation)
+        self.function = function
+        self.out_features = function(torch.zeros(1, self.representation.size, dtype=torch.float64)).shape[1]
+        defaults = {"group": str(self.representation.group), "separation": Separation.LOSSY, "continuous": False}
+        self.guarantee = Guarantee(**(defaults | claims))
+
+    def project(self, z):
+        return self.function(z)
+
+
+def channelwise_sort(z):
+    return z.reshape(-1, 2, 4).sort(dim=-1).values.flatten(1)
+
+
+def canonical(z):
+    """Rolled so that the largest entry of the first channel stands first."""
+    fields = z.reshape(-1, 2, 4)
+    index = (torch.arange(4) + fields[:, 0].argmax(dim=1, keepdim=True)) % 4
+    return fields.gather(2, index[:, None].expand(-1, 2, -1)).flatten(1)
+
+
+def stretched_sort(z):
+    return z.sort(dim=1).values * torch.tensor([1.0, 1, 1, 3])
+
+
+def gram(z):
+    points = z.reshape(-1, 3, 3)
+    return (points @ points.mT).flatten(1)
+
+
+BROKEN = {
+    "not invariant": (_Broken("C4: 2 regular", lambda z: z[:, :5]), "leaves alone.*but got"),
+    "invariant to quarter of the group only": (
+        _Broken("C4: regular", lambda z: z.reshape(-1, 2, 2).sum(1)),
+        "for the element 90°|for the element 270°",
+    ),
+    "collapsed": (_Broken("C4: 2 regular", lambda z: 0 * z + 1), "constant says nothing"),
+    "not finite": (_Broken("C4: 2 regular", lambda z: (z - 1e9).log()), "finite features"),
+    "channels apart": (
+        _Broken("C4: 2 regular", channelwise_sort, separation=Separation.GENERIC),
+        "hard negatives latents at orbit distance",
+    ),
+    "not injective": (
+        _Broken("O3: 1 vectors", lambda z: z.norm(dim=1, keepdim=True).clamp(max=1e3), separation=Separation.INJECTIVE),
+        "injective map to tell different orbits apart but huge latents",
+    ),
+    "Lipschitz bound": (
+        _Broken("S4: points", lambda z: 2 * z.sort(dim=1).values, lipschitz=1.0),
+        "at most 1 times the orbit distance .* have 2",
+    ),
+    "distortion bound": (
+        _Broken(
+            "S4: points",
+            stretched_sort,
+            separation=Separation.BILIPSCHITZ,
+            distortion=1.5,
+        ),
+        "distortion at most 1.5",
+    ),
+    "isometric": (
+        _Broken("S4: points", stretched_sort, separation=Separation.ISOMETRIC),
+        "distortion at most 1 ",
+    ),
+    "bi-Lipschitz below": (
+        _Broken("O3: 3 vectors", gram, separation=Separation.BILIPSCHITZ),
+        "bi-Lipschitz map but",
+    ),
+    "bi-Lipschitz above": (
+        _Broken("O3: 1 vectors", lambda z: z.square().sum(1, keepdim=True), separation=Separation.BILIPSCHITZ),
+        "bi-Lipschitz map but",
+    ),
+    "not continuous": (_Broken("C4: 2 regular", canonical, continuous=True), "continuous map but features jump by"),
+    "jumps at zero": (
+        _Broken("Z2: 2 signs", lambda z: z[:, :1] * z / z.square().sum(1, keepdim=True).clamp(1e-30), continuous=True),
+        "jump by",
+    ),
+    "gradients": (
+        _Broken("O3: 1 vectors", lambda z: z.square().sum(1, keepdim=True).sqrt(), continuous=True),
+        "finite gradients but got .*nan",
+    ),
+    "another group": (_Broken("C4: 2 regular", channelwise_sort, group="C8"), "guarantee under C4 but it says C8"),
+}
+
+
+@pytest.mark.parametrize("projection", HONEST, ids=lambda p: f"{type(p).__name__} {p.representation}")
+def test_honest_projections_pass(projection):
+    state = torch.get_rng_state()
+    assert_guarantee(projection)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_false_claims_are_refuted(name):
+    projection, message = BROKEN[name]
+    with pytest.raises(GuaranteeError, match=message):
+        assert_guarantee(projection)
+
+
+def test_the_same_maps_pass_with_modest_claims():
+    for name in ("channels apart", "not injective", "Lipschitz bound", "isometric", "not continuous"):
+        projection = BROKEN[name][0]
+        modest = _Broken(projection.representation, projection.function)
+        assert_guarantee(modest)
+
+
+def test_the_message_holds_the_numbers():
+    with pytest.raises(GuaranteeError, match=r"from 1 \(.*\) to 2\.\d+ \(") as caught:
+        assert_guarantee(BROKEN["isometric"][0])
+    assert "latents" in str(caught.value)
+
+
+def test_groups_known_by_samples_cannot_be_checked():
+    with pytest.raises(GroupError, match="samples only"):
+        assert_guarantee(SampledMean("Sampled: 4 trivial"))
+    with pytest.raises(GroupError, match="samples only"):
+        assert_invariant(nn.Identity(), "Sampled: 4 trivial")
+
+
+def test_any_module_or_function_is_checked_for_invariance():
+    assert_invariant(lambda z: z.sum(dim=-1), "C8: 4 regular")
+    assert_invariant(nn.Sequential(nn.Flatten(), MaxFilter("C8: 4 regular"), nn.Linear(64, 3)), "C8: 4 regular")
+    with pytest.raises(GuaranteeError, match="leaves alone"):
+        assert_invariant(nn.Sequential(nn.Flatten(), nn.Linear(32, 3)), "C8: 4 regular")
+
+
+def test_the_worst_element_is_named():
+    def halves(z):
+        return z.reshape(-1, 4, 2).sum(dim=1)
+
+    with pytest.raises(GuaranteeError, match=r"for the element 1?\d+°") as caught:
+        assert_invariant(halves, "C8: regular")
+    assert "90°" not in str(caught.value)
+
+
+def test_modules_are_run_in_eval_mode_and_given_back_unchanged():
+    norm = nn.BatchNorm1d(4)
+    module = nn.Sequential(ChannelMax("C8: 4 regular"), norm, nn.Dropout(0.5))
+    module[2].eval()
+    before = norm.running_mean.clone()
+    assert_invariant(module, "C8: 4 regular")
+    assert torch.equal(norm.running_mean, before)
+    assert [part.training for part in module] == [True, True, False]
+    with pytest.raises(GuaranteeError):
+        assert_invariant(nn.Sequential(nn.Flatten(), nn.Linear(32, 2)), "C8: 4 regular", tolerance=1e-6)
+
+
+def test_own_latents_dtype_and_tolerance():
+    z = torch.randn(16, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def nearly(x):
+        return x.sort(dim=1).values + 1e-3 * x
+
+    assert_invariant(nearly, "S8: points", z=z, tolerance=1e-2)
+    with pytest.raises(GuaranteeError, match=r"up to 0\.0001"):
+        assert_invariant(nearly, "S8: points", z=z)
+    with pytest.raises(LatentError):
+        assert_invariant(nearly, "S9: points", z=z)
+
+
+def test_collapse_and_nan_do_not_pass():
+    with pytest.raises(GuaranteeError, match="constant"):
+        assert_invariant(lambda z: torch.ones(len(z), 3), "C8: regular")
+    with pytest.raises(GuaranteeError, match="nan"):
+        assert_invariant(lambda z: z * math.nan, "C8: regular")
