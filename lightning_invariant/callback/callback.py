@@ -51,6 +51,7 @@ class InvariantCallback(*callback_bases()):
         neighbours: k of the kNN probe.
         embeddings: Whether points and pictures are written.
         export_dir: Folder for the exported encoder at the end of `fit`; None to export nothing.
+        export_name: Of the model on its card; the folder's name if None.
         prefix: Put before every logged name, for callbacks on several layers.
         seed: Of every random choice; the global random state is not touched.
 
@@ -81,6 +82,7 @@ class InvariantCallback(*callback_bases()):
         neighbours: int = 5,
         embeddings: bool = True,
         export_dir: str | Path | None = None,
+        export_name: str | None = None,
         prefix: str = "",
         seed: int = 0,
     ) -> None:
@@ -102,6 +104,7 @@ class InvariantCallback(*callback_bases()):
             )
         self.layer, self.prefix, self.every_n_validations = layer, prefix, every_n_validations
         self.export_dir = None if export_dir is None else Path(export_dir)
+        self.export_name = export_name
         self.report: Report | None = None
         self._tap = Tap(layer, pick)
         self._collector = Collector(
@@ -233,6 +236,9 @@ class InvariantCallback(*callback_bases()):
                 inputs[:2].to(device),
                 numbers={name.removeprefix(self.prefix): value for name, value in scalars.items()},
                 picture=None if report is None else self._reporter.picture(report),
+                samples=self._reporter.samples,
+                seed=self._collector.seed,
+                name=self.export_name,
             )
 
 

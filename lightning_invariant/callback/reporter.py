@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ class Reporter:
         neighbours: k of the kNN probe.
         embeddings: Whether points and pictures are made.
         prefix: Put before every name.
+        samples: Sizes of the bank and of the queries that were measured last.
     """
 
     projection: Projection
@@ -46,6 +47,7 @@ class Reporter:
     neighbours: int
     embeddings: bool
     prefix: str
+    samples: dict[str, int] = field(default_factory=dict)
 
     def report(self, trainer: Trainer, network: LightningModule, last: Report | None) -> Report:
         """A report of the validation that just ended; a collective call on every process."""
@@ -109,6 +111,7 @@ class Reporter:
                     "nan", f"latents of {layer!r} with NaN or infinity were left out, {dropped} at first."
                 )
             self.projection.to(device)
+            self.samples = {"bank": len(evidence.bank), "queries": len(evidence.queries)}
             return evidence, measure(evidence, self.projection, neighbours=self.neighbours)
         return None, None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from lightning_invariant.hub.card import model_card
 from lightning_invariant.hub.description import describe
 from lightning_invariant.hub.encoder import InvariantEncoder
 from lightning_invariant.hub.graph import export_graph
+from lightning_invariant.metrics.certificate import Certificate, finite
 from lightning_invariant.projections import Projection
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def export_encoder(
     example: Tensor,
     *,
     numbers: Mapping[str, float] | None = None,
+    samples: Mapping[str, int] | None = None,
+    seed: int = 0,
     picture: bytes | None = None,
     name: str | None = None,
 ) -> InvariantEncoder:
@@ -44,7 +46,9 @@ def export_encoder(
         network: From inputs to latents in a layout of the projection's representation, in eval mode; left as it is.
         projection: From latents to features.
         example: A batch of at least two inputs on the network's device; its axis 0 becomes the batch of any size.
-        numbers: What was measured, by logged name.
+        numbers: What was measured, by logged name; stands in the certificate and on the card.
+        samples: How many samples that was measured on, by name.
+        seed: Of the measurement.
         picture: PNG of raw beside projected latents.
         name: Of the model on its card; the folder's name if None.
 
@@ -69,11 +73,20 @@ def export_encoder(
     tensors |= {f"{PROJECTION}{key}": tensor.detach().cpu() for key, tensor in projection.state_dict().items()}
     described = describe(recorded.graph, projection)
     measured = {key: float(value) for key, value in (numbers or {}).items()}
+    certificate = Certificate(
+        str(projection.representation),
+        projection.config(),
+        projection.guarantee,
+        {key: finite(value) for key, value in measured.items()},
+        dict(samples or {}),
+        seed,
+        _versions(),
+    )
     artifact = Artifact(
         {"library": lightning_invariant.__version__} | described,
         recorded.graph,
         tensors,
-        {"measured": {key: value if math.isfinite(value) else None for key, value in measured.items()}},
+        certificate.to_dict(),
     )
     loaded = []
 

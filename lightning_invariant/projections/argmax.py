@@ -35,6 +35,7 @@ class ArgmaxCanonical(Projection):
         Dym, Lawrence and Siegel 2024 (2402.16077): no continuous unweighted frame exists for common groups.
 
     Example:
+        >>> import torch
         >>> P, z = ArgmaxCanonical("C4: 2 regular"), torch.arange(8.0).reshape(1, 2, 4)
         >>> torch.allclose(P(z), P(z.roll(1, dims=-1)))
         True

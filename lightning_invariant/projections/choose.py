@@ -35,7 +35,7 @@ KNOWN: tuple[tuple[type[Projection], str], ...] = (
     (PhaseInvariants, "no bi-Lipschitz map is known for planar irreps, and norms with relative phases come next"),
     (SphericalBispectrum, "no bi-Lipschitz map is known for spherical irreps, and the bispectrum comes next"),
 )
-"""Each refuses representations that it is not made for; of those that fit the strongest is taken, the first of equals."""
+"""Each refuses what it is not made for; of those that fit the strongest is taken, the first of equals."""
 SIZED = (PointSort, FSW, SphericalBispectrum)
 
 

@@ -63,6 +63,7 @@ def test_the_projector_has_raw_and_projected_points(demo):
 
 def test_the_exported_folder_has_the_layout_of_a_hub_repository(demo):
     names = {path.name for path in (demo[0] / "hub").iterdir()}
+    assert "\n# digits-c4\n" in (demo[0] / "hub" / "README.md").read_text()
     assert names == {
         "config.json",
         "graph.json",

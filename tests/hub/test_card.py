@@ -70,7 +70,7 @@ def test_any_name_gives_a_valid_card(name: str) -> None:
     assert yaml.safe_load(re.findall(r"^---\n(.*?)\n---$", text, re.S | re.M)[0])["model-index"][0]["name"] == shown
     titles = [line for line in parsed.text.splitlines() if line.startswith("#")]
     assert [title.partition(" ")[0] for title in titles] == ["#", "##", "##"]
-    assert not re.search(r"(?<!\\)<script", text)
+    assert not re.search(r"(?<!\\)<script", parsed.text)
 
 
 @pytest.mark.parametrize("representation", ["C4: `x`", "a``b`c", "two\nlines | pipe", "Matrices[[[0,-1],[1,0]]]: 1 x"])
