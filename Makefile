@@ -28,7 +28,7 @@ lint: $(VENV)/.dev ## check style
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev ## check types
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.dev ## run the benchmarks and write benchmarks/results
 	$(BIN)/python -m benchmarks.projections

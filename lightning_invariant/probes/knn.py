@@ -42,7 +42,7 @@ def knn_predict(
     metric: Metric = "euclidean",
     weights: Weights = "uniform",
     num_classes: int | None = None,
-    chunk: int = 256,
+    chunk: int = 192,
 ) -> Shaped[Tensor, "M *T"]:
     """Predict the targets of ``queries`` from their k nearest rows of ``bank``.
 
@@ -88,7 +88,7 @@ def knn_neighbours(
     *,
     k: int = 20,
     metric: Metric = "euclidean",
-    chunk: int = 256,
+    chunk: int = 192,
 ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
     """The k nearest rows of ``bank`` for each query, nearest first.
 
@@ -206,16 +206,28 @@ class _Index:
         return _smallest(distances.t().gather(1, rows), rows, self.k)
 
     def distances(self, block: Tensor, nearest: Tensor) -> Tensor:
-        parts = zip(block[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
-        if self.cosine:
-            return torch.cat([1 - torch.cosine_similarity(self.bank[rows], part, dim=-1) for part, rows in parts])
-        return torch.cat([torch.linalg.vector_norm(self.bank[rows].sub_(part), dim=-1) for part, rows in parts])
+        adjusted = _unit if self.cosine else _same
+        parts = zip(adjusted(block)[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
+        found = torch.cat(
+            [torch.linalg.vector_norm(adjusted(self.bank[rows]).sub_(part), dim=-1) for part, rows in parts]
+        )
+        # |u - v|^2 = 2 (1 - cos) for unit vectors, without the cancellation of 1 - cos.
+        return found.square_().div_(2) if self.cosine else found
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:
-            norms = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-            return (features / torch.where(norms > 0, norms, 1)).float()
+            return _unit(features).float()
         return (features - self.centre).div_(self.scale).float()
+
+
+def _unit(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N K"]:
+    """Rows of length 1; rows of zeros stay."""
+    norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    return features / torch.where(norms > 0, norms, 1)
+
+
+def _same(features: Tensor) -> Tensor:
+    return features
 
 
 def _smallest(values: Float[Tensor, "M C"], rows: Int[Tensor, "M C"], k: int) -> Int[Tensor, "M k"]:
@@ -224,6 +236,18 @@ def _smallest(values: Float[Tensor, "M C"], rows: Int[Tensor, "M C"], k: int) ->
     bits ^= (bits >> 31).bitwise_and_(0x7FFFFFFF)
     keys = bits.long().bitwise_left_shift_(32).bitwise_or_(rows)
     return keys.topk(k, dim=1, largest=False).values & LOW_BITS
+
+
+def _euclidean_distance(rows: Float[Tensor, "M k K"], query: Float[Tensor, "M 1 K"]) -> Float[Tensor, "M k"]:
+    return torch.linalg.vector_norm(rows.sub_(query), dim=-1)
+
+
+def _cosine_distance(rows: Float[Tensor, "M k K"], query: Float[Tensor, "M 1 K"]) -> Float[Tensor, "M k"]:
+    """One minus cosine similarity, as half the squared chord: exact for small angles, and 1 where a vector is zero."""
+    lengths, length = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (rows, query))
+    rows.div_(torch.where(lengths > 0, lengths, 1)).sub_(query / torch.where(length > 0, length, 1))
+    missing = (lengths == 0).to(rows.dtype) + (length == 0)
+    return (torch.linalg.vector_norm(rows, dim=-1).square_() + missing[..., 0]) / 2
 
 
 def _shares(distances: Float[Tensor, "M k"], metric: Metric) -> Float[Tensor, "M k"]:

@@ -108,7 +108,15 @@ def test_tied_votes_go_to_the_smallest_class() -> None:
 def test_copies_outvote_all_others_and_have_distance_zero() -> None:
     labels = torch.arange(len(BANK))
     assert torch.equal(knn_predict(BANK, labels, BANK, k=5, weights="distance"), labels)
-    assert knn_neighbours(BANK, BANK, k=1)[0].abs().max() == 0
+    for metric in ("euclidean", "cosine"):
+        assert knn_neighbours(BANK, BANK, k=1, metric=metric)[0].abs().max() == 0
+
+
+def test_a_zero_vector_has_cosine_distance_one() -> None:
+    distances, rows = knn_neighbours(torch.eye(3), torch.zeros(1, 3), k=2, metric="cosine")
+    assert distances.tolist() == [[1.0, 1.0]]
+    assert rows.tolist() == [[0, 1]]
+    assert knn_neighbours(torch.zeros(1, 3), torch.eye(3)[:1], metric="cosine")[0].tolist() == [[1.0]]
 
 
 def test_k_beyond_the_bank_takes_all_of_it() -> None:
