@@ -2,13 +2,16 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightning_invariant.callback.names import METRICS
+from lightning_invariant.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +54,15 @@ def test_the_commands_are_targets_of_the_makefile():
     commands = re.findall(r"^make (\S+)", "\n".join(blocks("bash")), flags=re.MULTILINE)
     assert commands == ["demo", "test"]
     assert all(re.search(rf"^{command}:", makefile, flags=re.MULTILINE) for command in commands)
+
+
+def test_the_comparison_runs_on_latents_of_that_representation(tmp_path, monkeypatch, capsys):
+    (line,) = re.findall(r"^lightning-invariant (.*)$", "\n".join(blocks("bash")), flags=re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    np.savez("latents.npz", latents=generator.normal(size=(60, 16, 8)).astype("float32"), labels=np.arange(60) % 3)
+    assert main(shlex.split(line)) == 0
+    assert "MaxFilter" in capsys.readouterr().out
 
 
 def test_the_figures_are_those_of_the_demo():

@@ -28,13 +28,19 @@ hashes = [artifact.config["files"] for artifact in known]
 write_artifact(folder, known[0], card="0")
 seen, before = set(), None
 for turn in range(turns):
+    done, told = os.pipe()
     child = os.fork()
     if child == 0:
-        for i in itertools.count(1):
+        for i in itertools.count(turn):
             write_artifact(folder, known[i % 2], card=str(i % 2))
-    time.sleep(0.01 + moments.random() * 0.1)
+            os.write(told, b"1")
+    os.close(told)
+    for _ in range(moments.randrange(3)):
+        os.read(done, 1)
+    time.sleep(moments.random() * 0.05)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    os.close(done)
     found = read_artifact(folder)
     which = hashes.index(found.config["files"])
     assert found.graph == known[which].graph and found.certificate == known[which].certificate

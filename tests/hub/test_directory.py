@@ -246,8 +246,9 @@ def kill(target: Path, way: str, turns: int) -> int:
     for _ in range(turns):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, target, way], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(moments.random() * 0.05)
+        for _ in range(moments.randrange(1, 6)):
+            writer.stdout.readline()
+        time.sleep(moments.random() * 0.02)
         writer.kill()
         writer.wait()
         writer.stdout.close()

@@ -102,7 +102,7 @@ def test_dtype_moves_network_and_projection(folder: Path, dtype: torch.dtype, to
     ):
         features = encoder(images(3).to(dtype))
         assert features.dtype == dtype
-        assert float((features - expected).abs().max()) < tolerance
+        assert (features - expected).abs().max().item() < tolerance
         with pytest.raises(GraphError, match=f"of dtype {dtype} but got torch.float32; convert it"):
             encoder(images(3))
     half = InvariantEncoder.from_pretrained(folder).half()
