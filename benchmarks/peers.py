@@ -14,27 +14,19 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.projections import least_seconds
+from benchmarks.maps import QUICK_ROWS, ROWS, THREADS, Map, measure
 from benchmarks.tables import RESULTS, write_json, write_table
 from lightning_invariant import projections as P
-from lightning_invariant.groups import Representation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from torch import Tensor
-
-THREADS = 1
-ROWS, QUICK_ROWS = (1_024, 10_000), (16, 64)
-ROUNDS, QUICK_ROUNDS = 15, 2
-PAIRS = 256
 ROOT = Path(__file__).resolve().parent.parent
 ESCNN_RECIPE = (
     'pip install torch "numpy<2" scipy joblib lie-learn pymanopt autograd "scikit-learn<1.7"; '
@@ -44,88 +36,6 @@ IRREPS = {
     "SO3: 8x0 + 8x1 + 8x2": ["SphericalPowerSpectrum", "SphericalBispectrum"],
     "SO3: 8x0 + 8x1": ["GramRoot"],
 }
-
-
-class Map(NamedTuple):
-    """One map of a comparison."""
-
-    name: str
-    call: Callable[[Any], Any]
-    beside: str = ""
-    """Name of the peer whose time ours is divided by; empty for a peer."""
-    same: Callable[[Tensor], Tensor] | None = None
-    """Where the peer gives the same numbers: how both are read before they are compared."""
-    prepare: Callable[[Tensor], Any] = lambda z: z
-    """What is done to latents (B, D) beforehand, outside of the time."""
-    read: Callable[[Any], Tensor] = lambda y: y
-    """Features (B, K) of what the map returns."""
-
-
-def moved(representation: Representation, z: Tensor, generator: torch.Generator, *, apart: str = "") -> Tensor:
-    """Latents moved by random elements: one for all, or one for each copy ("channels") or term ("terms")."""
-    out = torch.empty_like(z)
-    for cut in _cuts(representation, apart):
-        out[:, cut] = representation.move(z, representation.group.sample(len(z), generator))[:, cut]
-    return out
-
-
-def _cuts(representation: Representation, apart: str) -> Iterator[slice]:
-    if not apart:
-        yield slice(None)
-        return
-    for block, where in zip(representation, representation.slices, strict=True):
-        step = block.size // block.copies if apart == "channels" else block.size
-        yield from (slice(start, start + step) for start in range(where.start, where.stop, step))
-
-
-@torch.no_grad()
-def told_apart(text: str, features: Callable[[Tensor], Tensor]) -> dict[str, float | str]:
-    """Median distances of features to those of moved latents, over the median distance to those of other latents."""
-    representation, generator = Representation.parse(text), torch.Generator().manual_seed(0)
-    z, others = (representation.random(PAIRS, generator) for _ in range(2))
-    found = features(z)
-    unit = (found - features(others)).norm(dim=1).median()
-    ratios: dict[str, float | str] = {}
-    for kind in ("", "channels", "terms"):
-        other = moved(representation, z, generator, apart=kind)
-        ratios[kind or "together"] = float((found - features(other)).norm(dim=1).median() / unit)
-    if sum(block.dim > 1 for block in representation) == 1:
-        ratios["terms"] = "-"
-    return ratios
-
-
-@torch.no_grad()
-def measure(library: str, text: str, maps: Sequence[Map], *, quick: bool) -> list[dict[str, Any]]:
-    """Seconds in interleaved rounds, sizes, differences from peers and what is told apart, one dict a map."""
-    generator = torch.Generator().manual_seed(1)
-    latents = [Representation.parse(text).random(rows, generator) for rows in (QUICK_ROWS if quick else ROWS)]
-    rounds = QUICK_ROUNDS if quick else ROUNDS
-    names = [m.name for m in maps]
-    seconds: dict[int, dict[str, float]] = {}
-    for z in latents:
-        calls = [partial(m.call, m.prepare(z)) for m in maps]
-        seconds[len(z)] = dict(zip(names, least_seconds(calls, rounds), strict=True))
-    values = {m.name: m.read(m.call(m.prepare(latents[0]))) for m in maps}
-    table = []
-    for m in maps:
-        taken = {rows: found[m.name] for rows, found in seconds.items()}
-        difference: float | str = "-"
-        if m.same is not None:
-            difference = float((m.same(values[m.name]) - m.same(values[m.beside])).abs().max())
-        table.append(
-            {
-                "from": "ours" if m.beside else library,
-                "latents": text,
-                "map": m.name,
-                "size": values[m.name].shape[1],
-                "seconds": taken,
-                "beside": m.beside or "-",
-                "times": {rows: taken[rows] / seconds[rows][m.beside] if m.beside else "-" for rows in taken},
-                "difference": difference,
-                **told_apart(text, lambda z, m=m: m.read(m.call(m.prepare(z)))),
-            }
-        )
-    return table
 
 
 def beside_e3nn(*, quick: bool) -> dict[str, Any]:
@@ -139,7 +49,7 @@ def beside_e3nn(*, quick: bool) -> dict[str, Any]:
         irreps = o3.Irreps(" + ".join(f"{term.strip()}e" for term in text.split(":")[1].split("+")))
         maps = [
             Map("o3.Norm", o3.Norm(irreps)),
-            Map("o3.TensorSquare to 0e", o3.TensorSquare(irreps, filter_ir_out=["0e"])),
+            Map("o3.TensorSquare to 0e", o3.TensorSquare(irreps, filter_ir_out=[o3.Irrep("0e")])),
             Map("ChannelNorm", P.ChannelNorm(text), beside="o3.Norm", same=torch.abs),
         ]
         products = ("o3.TensorSquare to 0e" if name != "SphericalBispectrum" else "o3.Norm" for name in joint)
@@ -204,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             "Least time of interleaved rounds in one process a library; geometric tensors are made beforehand.",
             "Times as long: ours over the map beside it. Where the largest difference is given both are the same map; "
-            "TensorSquare and SphericalPowerSpectrum are the same products; elsewhere ours keeps more than its peer.",
+            "TensorSquare and SphericalPowerSpectrum take the same products of degrees 1 and 2; elsewhere ours keeps more.",
             "Last three: median distance of features to those of the same latents moved, over that to other latents; "
             "moved by one element it must be 0, by one element for each channel or degree 0 says that orbits merge.",
             "o3.Norm drops the sign of degree 0, ours keeps it; the difference is taken between absolute values.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.peers import THREADS, Map, measure
+from benchmarks.maps import THREADS, Map, measure
 from lightning_invariant import projections as P
 
 if TYPE_CHECKING:

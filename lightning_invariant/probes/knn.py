@@ -206,13 +206,9 @@ class _Index:
         return _smallest(distances.t().gather(1, rows), rows, self.k)
 
     def distances(self, block: Tensor, nearest: Tensor) -> Tensor:
-        adjusted = _unit if self.cosine else _same
-        parts = zip(adjusted(block)[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
-        found = torch.cat(
-            [torch.linalg.vector_norm(adjusted(self.bank[rows]).sub_(part), dim=-1) for part, rows in parts]
-        )
-        # |u - v|^2 = 2 (1 - cos) for unit vectors, without the cancellation of 1 - cos.
-        return found.square_().div_(2) if self.cosine else found
+        parts = zip(block[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
+        distance = _cosine_distance if self.cosine else _euclidean_distance
+        return torch.cat([distance(self.bank[rows], part) for part, rows in parts])
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:
@@ -226,8 +222,14 @@ def _unit(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N K"]:
     return features / torch.where(norms > 0, norms, 1)
 
 
-def _same(features: Tensor) -> Tensor:
-    return features
+def _euclidean_distance(rows: Tensor, query: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(rows.sub_(query), dim=-1)
+
+
+def _cosine_distance(rows: Tensor, query: Tensor) -> Tensor:
+    """1 - cos as |u - v|^2 / 2 of unit vectors, which does not cancel for copies; 1 where a vector is zero."""
+    defined = rows.any(dim=-1) & query.any(dim=-1)
+    return torch.linalg.vector_norm(_unit(rows).sub_(_unit(query)), dim=-1).square_().div_(2).where(defined, 1.0)
 
 
 def _smallest(values: Float[Tensor, "M C"], rows: Int[Tensor, "M C"], k: int) -> Int[Tensor, "M k"]:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import sys
 
@@ -6,6 +7,7 @@ import torch
 
 from lightning_invariant.groups import Representation
 
+maps = pytest.importorskip("benchmarks.maps")
 peers = pytest.importorskip("benchmarks.peers")
 
 
@@ -31,17 +33,20 @@ def test_quick_run_without_escnn_says_so_and_measures_e3nn(tmp_path):
 def test_latents_moved_apart_lie_on_other_orbits_but_keep_each_channel():
     representation, generator = Representation.parse("C8: 4 regular"), torch.Generator().manual_seed(0)
     z = representation.random(32, generator)
-    apart = peers.moved(representation, z, generator, apart="channels")
+    apart = maps.moved(representation, z, generator, apart="channels")
     assert torch.equal(z.view(32, 4, 8).sort().values, apart.view(32, 4, 8).sort().values)
     orbit = torch.stack([representation.move(z, g) for g in representation.group.elements()])
     assert (orbit - apart).norm(dim=2).amin(dim=0).median() > 1
-    together = peers.moved(representation, z, generator)
+    together = maps.moved(representation, z, generator)
     assert (orbit - together).norm(dim=2).amin(dim=0).max() == 0
 
 
-def test_a_python_without_escnn_is_refused(capsys):
+@pytest.mark.parametrize("python", ["no-such-python", sys.executable])
+def test_a_python_without_escnn_is_refused(capsys, python):
+    if python == sys.executable and importlib.util.find_spec("escnn"):
+        pytest.skip("escnn is installed here")
     with pytest.raises(SystemExit):
-        peers.main(["--quick", "--escnn-python", "no-such-python"])
+        peers.main(["--quick", "--escnn-python", python])
     assert "Expected --escnn-python to be the Python of an environment with escnn" in capsys.readouterr().err
 
 
