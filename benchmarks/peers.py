@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             "Least time of interleaved rounds in one process a library; geometric tensors are made beforehand.",
             "Times as long: ours over the map beside it. Where the largest difference is given both are the same map; "
-            "TensorSquare and SphericalPowerSpectrum take the same products of degrees 1 and 2; elsewhere ours keeps more.",
+            "TensorSquare and SphericalPowerSpectrum take the same products of degrees 1 and 2; "
+            "elsewhere ours keeps more.",
             "Last three: median distance of features to those of the same latents moved, over that to other latents; "
             "moved by one element it must be 0, by one element for each channel or degree 0 says that orbits merge.",
             "o3.Norm drops the sign of degree 0, ours keeps it; the difference is taken between absolute values.",
