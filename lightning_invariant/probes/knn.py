@@ -240,18 +240,6 @@ def _smallest(values: Float[Tensor, "M C"], rows: Int[Tensor, "M C"], k: int) ->
     return keys.topk(k, dim=1, largest=False).values & LOW_BITS
 
 
-def _euclidean_distance(rows: Float[Tensor, "M k K"], query: Float[Tensor, "M 1 K"]) -> Float[Tensor, "M k"]:
-    return torch.linalg.vector_norm(rows.sub_(query), dim=-1)
-
-
-def _cosine_distance(rows: Float[Tensor, "M k K"], query: Float[Tensor, "M 1 K"]) -> Float[Tensor, "M k"]:
-    """One minus cosine similarity, as half the squared chord: exact for small angles, and 1 where a vector is zero."""
-    lengths, length = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (rows, query))
-    rows.div_(torch.where(lengths > 0, lengths, 1)).sub_(query / torch.where(length > 0, length, 1))
-    missing = (lengths == 0).to(rows.dtype) + (length == 0)
-    return (torch.linalg.vector_norm(rows, dim=-1).square_() + missing[..., 0]) / 2
-
-
 def _shares(distances: Float[Tensor, "M k"], metric: Metric) -> Float[Tensor, "M k"]:
     if metric == "cosine":
         return torch.softmax(-distances / TEMPERATURE, dim=1)
