@@ -30,11 +30,11 @@ lint: $(VENV)/.dev ## check style
 types: $(VENV)/.dev ## check types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.dev ## run the benchmarks and write benchmarks/results
+bench: $(VENV)/.dev ## run the benchmarks; ESCNN_PYTHON=path measures beside escnn too
 	$(BIN)/python -m benchmarks.projections
 	$(BIN)/python -m benchmarks.probes
 	$(BIN)/python -m benchmarks.projector
-	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.peers $(if $(ESCNN_PYTHON),--escnn-python "$(ESCNN_PYTHON)")
 
 clean: ## remove the environment and what runs left
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

@@ -46,10 +46,11 @@ def beside_e3nn(*, quick: bool) -> dict[str, Any]:
 
     rows = []
     for text, joint in IRREPS.items():
-        irreps = o3.Irreps(" + ".join(f"{term.strip()}e" for term in text.split(":")[1].split("+")))
+        irreps: Any = o3.Irreps(" + ".join(f"{term.strip()}e" for term in text.split(":")[1].split("+")))
+        even: Any = ["0e"]
         maps = [
             Map("o3.Norm", o3.Norm(irreps)),
-            Map("o3.TensorSquare to 0e", o3.TensorSquare(irreps, filter_ir_out=[o3.Irrep("0e")])),
+            Map("o3.TensorSquare to 0e", o3.TensorSquare(irreps, filter_ir_out=even)),
             Map("ChannelNorm", P.ChannelNorm(text), beside="o3.Norm", same=torch.abs),
         ]
         products = ("o3.TensorSquare to 0e" if name != "SphericalBispectrum" else "o3.Norm" for name in joint)

@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(_memory(task, name, int(count), int(size)))
         return
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    count, rounds = (2_000, 2) if options.quick else (10_000, 7)
+    count, rounds = (2_000, 2) if options.quick else (10_000, 15)
     rows = [row for task in TASKS for size in (128, 512) for row in measure(task, count, size, rounds)]
     for row in rows:
         print(" | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in _cells(row)))

@@ -212,14 +212,14 @@ class _Index:
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:
-            return _unit(features).float()
+            return (features / _lengths(features)).float()
         return (features - self.centre).div_(self.scale).float()
 
 
-def _unit(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N K"]:
-    """Rows of length 1; rows of zeros stay."""
+def _lengths(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N 1"]:
+    """What rows are divided by to have length 1; rows of zeros stay."""
     norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    return features / torch.where(norms > 0, norms, 1)
+    return torch.where(norms > 0, norms, 1)
 
 
 def _euclidean_distance(rows: Tensor, query: Tensor) -> Tensor:
@@ -229,7 +229,8 @@ def _euclidean_distance(rows: Tensor, query: Tensor) -> Tensor:
 def _cosine_distance(rows: Tensor, query: Tensor) -> Tensor:
     """1 - cos as |u - v|^2 / 2 of unit vectors, which does not cancel for copies; 1 where a vector is zero."""
     defined = rows.any(dim=-1) & query.any(dim=-1)
-    return torch.linalg.vector_norm(_unit(rows).sub_(_unit(query)), dim=-1).square_().div_(2).where(defined, 1.0)
+    chord = rows.div_(_lengths(rows)).sub_(query / _lengths(query))
+    return torch.linalg.vector_norm(chord, dim=-1).square_().div_(2).where(defined, 1.0)
 
 
 def _smallest(values: Float[Tensor, "M C"], rows: Int[Tensor, "M C"], k: int) -> Int[Tensor, "M k"]:

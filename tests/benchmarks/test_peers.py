@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_invariant.groups import Representation
+from lightning_invariant.projections import SphericalPowerSpectrum
 
 maps = pytest.importorskip("benchmarks.maps")
 peers = pytest.importorskip("benchmarks.peers")
@@ -58,3 +59,13 @@ def test_rows_of_the_escnn_environment_are_read(tmp_path):
     rows = {row["map"]: row for row in json.loads((tmp_path / "numbers.json").read_text())["rows"]}
     assert rows["ChannelMax"]["difference"] == rows["ChannelNorm"]["difference"] == 0
     assert rows["GroupPooling"]["channels"] < 1e-4 < 0.5 < rows["MaxFilter"]["channels"]
+
+
+def test_the_power_spectrum_takes_the_products_of_tensor_square():
+    o3 = pytest.importorskip("e3nn.o3")
+    text, z = "SO3: 8x1 + 8x2", torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
+    theirs = o3.TensorSquare(o3.Irreps("8x1e + 8x2e"), filter_ir_out=["0e"])(z)
+    ours = SphericalPowerSpectrum(text)(z) * z.norm(dim=1, keepdim=True)
+    cosines = (ours / ours.norm(dim=0)).mT @ (theirs / theirs.norm(dim=0))
+    assert cosines.amax(dim=1).sub(1).abs().max() < 1e-5
+    assert sorted(cosines.argmax(dim=1).tolist()) == list(range(theirs.shape[1]))
