@@ -6,15 +6,37 @@ import datetime
 import json
 import os
 import platform
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of a report.
+
+    Args:
+        title: Heading.
+        columns: Column names, units included.
+        rows: One sequence a row, as long as `columns`; floats are given three digits.
+        notes: Sentences under the table, one a line.
+        numbers: The same for programs, JSON-able.
+        holds: Whether what is claimed was found.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    holds: bool = True
 
 
 def conditions(command: str) -> dict[str, str]:
@@ -54,18 +76,31 @@ def write_table(
     Raises:
         ValueError: If a row has another length than `columns`.
     """
-    for row in rows:
-        if len(row) != len(columns):
-            raise ValueError(f"Expected {len(columns)} cells in every row but got {len(row)}: {list(row)}.")
-    lines = [f"# {title}", "", _line(columns), _line(["---"] * len(columns)), *(_line(row) for row in rows), ""]
-    lines += [f"- {note}" for note in notes]
-    lines += [
-        f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in conditions(command).items()
-    ]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    lines = [f"# {title}", "", *_table(columns, rows), "", *_items(notes), *_conditions(command)]
+    return _write(path, lines)
+
+
+def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section], command: str) -> Path:
+    """Write several Markdown tables, each under its heading, with the conditions at the end.
+
+    Args:
+        path: File to write; folders are made.
+        title: Of the whole.
+        sections: In order.
+        command: The exact command that measured this.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If a row has another length than its `columns`.
+    """
+    lines = [f"# {title}", ""]
+    for section in sections:
+        verdict = [] if section.holds else ["**This does not hold.**", ""]
+        lines += [f"## {section.title}", "", *verdict, *_table(section.columns, section.rows), ""]
+        lines += [*_items(section.notes), ""] if section.notes else []
+    return _write(path, [*lines, "## Conditions", "", *_conditions(command)])
 
 
 def write_json(path: str | os.PathLike[str], results: Mapping[str, Any], command: str) -> Path:
@@ -73,6 +108,29 @@ def write_json(path: str | os.PathLike[str], results: Mapping[str, Any], command
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"conditions": conditions(command), **results}, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"Expected {len(columns)} cells in every row but got {len(row)}: {list(row)}.")
+    return [_line(columns), _line(["---"] * len(columns)), *(_line(row) for row in rows)]
+
+
+def _conditions(command: str) -> list[str]:
+    found = conditions(command).items()
+    return _items(f"{name}: {f'`{value}`' if name == 'command' else value}" for name, value in found)
+
+
+def _items(sentences: Iterable[str]) -> list[str]:
+    return [f"- {sentence}" for sentence in sentences]
+
+
+def _write(path: str | os.PathLike[str], lines: Sequence[str]) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -34,3 +34,17 @@ def test_json_has_the_same_conditions(tmp_path, tables):
     content = json.loads(tables.write_json(tmp_path / "t.json", {"rows": [1.5]}, "run me").read_text())
     assert content["rows"] == [1.5]
     assert content["conditions"]["command"] == "run me"
+
+
+def test_a_report_holds_several_tables_and_says_what_failed(tmp_path, tables):
+    sections = [
+        tables.Section("Fine", ["a"], [[1]], ["note"]),
+        tables.Section("Broken", ["b", "c"], [[2, 3]], holds=False),
+    ]
+    text = tables.write_report(tmp_path / "r.md", "Title", sections, "run me").read_text()
+    assert text.startswith(
+        "# Title\n\n## Fine\n\n| a |\n| --- |\n| 1 |\n\n- note\n\n## Broken\n\n**This does not hold.**"
+    )
+    assert text.index("## Broken") < text.index("| 2 | 3 |") < text.index("- command: `run me`")
+    with pytest.raises(ValueError, match="Expected 1 cells"):
+        tables.write_report(tmp_path / "r.md", "Title", [tables.Section("x", ["a"], [[1, 2]])], "run me")
