@@ -64,5 +64,5 @@ class ArgmaxCanonical(Projection):
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """The aligned latents."""
-        best = self.products(z, lambda products: products.argmax(dim=0).to(products.dtype))
+        best = self.products(z, lambda products, out: products.argmax(dim=0).to(products.dtype), 1)
         return self.representation.move(z, self.elements[best[:, 0].long()])

@@ -75,7 +75,11 @@ class SortedCoorbits(Projection):
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """The sorted products."""
-        return self.products(z, self._sorted).to(z.dtype)
+        return self.products(z, self._sorted, self.out_features).to(z.dtype)
 
-    def _sorted(self, products: Tensor) -> Tensor:
-        return sort_slices(products).flatten(1)[:, : self.out_features]
+    def _sorted(self, products: Tensor, out: Tensor | None) -> Tensor:
+        count = products.shape[2] * len(products)
+        if out is None or out.shape[1] != count:
+            return sort_slices(products).flatten(1)[:, : self.out_features]
+        sort_slices(products, out.unflatten(1, (-1, len(products))))
+        return out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.orbit_products import OrbitProducts
 from lightning_invariant.projections.projection import Projection
@@ -76,4 +78,8 @@ class MaxFilter(Projection):
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """The maxima."""
-        return self.products(z, lambda products: products.amax(dim=0)).to(z.dtype)
+        return self.products(z, _largest, self.out_features).to(z.dtype)
+
+
+def _largest(products: Tensor, out: Tensor | None) -> Tensor:
+    return products.amax(dim=0) if out is None else torch.amax(products, dim=0, out=out)

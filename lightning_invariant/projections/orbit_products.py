@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from lightning_invariant.groups import Representation
 
+    Reduction = Callable[[Tensor, Tensor | None], Tensor]
+    """From products (G, rows, k) to features (rows, K), in a new tensor, or in the given one, which it then returns."""
+
 ANALYSIS_LIMIT = 1024
 """Largest group that is analysed: it takes the eigenvectors of a matrix of that size."""
 TABLE_LIMIT = 2**26
@@ -67,13 +70,14 @@ class OrbitProducts(ExactTables):
             self.register_buffer(f"table{i}", table)
         self.register_buffer("table_synthesis", analysis.synthesis)
 
-    def forward(self, z: Float[Tensor, "B D"], reduce: Callable[[Tensor], Tensor]) -> Float[Tensor, "B K"]:
+    def forward(self, z: Float[Tensor, "B D"], reduce: Reduction, width: int) -> Float[Tensor, "B K"]:
         """Reduced products.
 
         Args:
             z: Flat latents.
-            reduce: From products (G, rows, k) to a new tensor (rows, K); it must not depend on the elements' order
-                if the result is to be invariant.
+            width: Number K of features.
+            reduce: From products (G, rows, k) to (rows, K). It must not depend on the elements' order if the result is
+                to be invariant. Where it is given a tensor to write to, the products are scratch memory.
 
         Returns:
             What `reduce` gave for all rows, float64 for float64 latents and float32 for others.
@@ -82,11 +86,11 @@ class OrbitProducts(ExactTables):
         rows = self.rows(z.device.type)
         # A loop over a dynamic batch cannot be traced, so a traced graph makes one pass.
         if torch.compiler.is_compiling() or z.shape[0] <= rows:
-            return reduce(self.products(work))
+            return reduce(self.products(work), None)
         if torch.is_grad_enabled() and z.requires_grad:
-            return torch.cat([reduce(self.products(part)) for part in work.split(rows)])
+            return torch.cat([reduce(self.products(part), None) for part in work.split(rows)])
         with torch.no_grad():
-            return self._reuse(work, rows, reduce)
+            return self._reuse(work, rows, reduce, work.new_empty(len(work), width))
 
     def rows(self, device: str) -> int:
         """Rows of one block."""
@@ -105,16 +109,17 @@ class OrbitProducts(ExactTables):
         return (self.table_synthesis.to(z.dtype) @ joined.flatten(1)).unflatten(1, joined.shape[1:])
 
     def coordinates(self, z: Float[Tensor, "rows D"]) -> list[Tensor]:
-        """C_a z for all components and all a: for each batch of like components (number, count * rows, share)."""
+        """C_a z for all components and all a: for each batch of like components (number, functions * rows, share)."""
         shares: list[list[Tensor]] = [[] for _ in self.alike]
         for i, block in enumerate(z.split([math.prod(shape) for shape in self.shapes], dim=1)):
-            copies = block.unflatten(1, self.shapes[i])
-            copies = copies.mT if self.points[i] else copies
-            moved = copies @ self.get_buffer(f"table{i}").to(z.dtype)
-            for f, share in enumerate(moved.split([a.number * a.functions * a.widths[i] for a in self.alike], dim=-1)):
-                if share.shape[-1]:
-                    parts = share.unflatten(-1, (self.alike[f].number, self.alike[f].functions, -1))
-                    shares[f].append(parts.permute(2, 3, 0, 1, 4).flatten(3).flatten(1, 2))
+            # One product with the copies side by side leaves a component of one dimension in place: nothing is copied.
+            copies = block.unflatten(1, self.shapes[i]).movedim(1 if self.points[i] else 2, 0)
+            moved = self.get_buffer(f"table{i}").to(z.dtype).mT @ copies.flatten(1)
+            moved = moved.unflatten(1, copies.shape[1:])
+            for f, share in enumerate(moved.split([a.number * a.functions * a.widths[i] for a in self.alike])):
+                if len(share):
+                    parts = share.unflatten(0, (self.alike[f].number, self.alike[f].functions, -1))
+                    shares[f].append(parts.permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2))
         return [torch.cat(share, dim=-1) if len(share) > 1 else share[0] for share in shares]
 
     def bases(self, dtype: torch.dtype) -> list[Tensor]:
@@ -124,13 +129,13 @@ class OrbitProducts(ExactTables):
             part.unflatten(1, (a.number, a.share)).permute(1, 2, 0) for a, part in zip(self.alike, parts, strict=True)
         ]
 
-    def _reuse(self, z: Tensor, rows: int, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+    def _reuse(self, z: Tensor, rows: int, reduce: Reduction, features: Tensor) -> Tensor:
         """Block by block in the same memory, which stays in the cache."""
-        k, bases, features = self.templates.shape[0], self.bases(z.dtype), []
+        k, bases = self.templates.shape[0], self.bases(z.dtype)
         sums = z.new_empty(sum(a.number * a.functions for a in self.alike), rows, k)
         synthesis = None if self.table_synthesis is None else self.table_synthesis.to(z.dtype)
         products = sums if synthesis is None else z.new_empty(self.order, rows * k)
-        for part in z.split(rows):
+        for part, place in zip(z.split(rows), features.split(rows), strict=True):
             n, start = len(part), 0
             joined = sums if n == rows else sums.new_empty(len(sums), n, k)
             for a, share, templates in zip(self.alike, self.coordinates(part), bases, strict=True):
@@ -145,8 +150,10 @@ class OrbitProducts(ExactTables):
             if synthesis is not None:
                 target = products if n == rows else products.new_empty(self.order, n * k)
                 joined = torch.mm(synthesis, joined.flatten(1), out=target).unflatten(1, (n, k))
-            features.append(reduce(joined))
-        return torch.cat(features)
+            reduced = reduce(joined, place)
+            if reduced is not place:
+                place.copy_(reduced)
+        return features
 
     def tighten(self) -> None:
         """Change the templates so that sum over g and i of <rho(g) z, t_i>^2 = |z|^2, or less where they are too few.

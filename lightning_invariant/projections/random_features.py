@@ -85,9 +85,9 @@ class RandomFeatures(Projection):
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """The means."""
-        return self.products(z, self._mean).to(z.dtype)
+        return self.products(z, self._mean, self.out_features).to(z.dtype)
 
-    def _mean(self, products: Tensor) -> Tensor:
+    def _mean(self, products: Tensor, out: Tensor | None) -> Tensor:
         if self.nonlinearity == "relu":
             return products.relu().mean(dim=0)
         scale = self.out_features**0.5

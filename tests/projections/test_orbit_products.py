@@ -50,12 +50,12 @@ def test_blocks_give_the_same_numbers_and_never_more_products_than_the_limit(mon
     whole, largest = projection(z), []
     inner = projection.products.forward
 
-    def watched(flat, reduce):
-        def spy(products):
+    def watched(flat, reduce, width):
+        def spy(products, out):
             largest.append(products.numel())
-            return reduce(products)
+            return reduce(products, out)
 
-        return inner(flat, spy)
+        return inner(flat, spy, width)
 
     monkeypatch.setitem(orbit_products.BLOCK, "cpu", 7 * 64 * 8)
     monkeypatch.setattr(projection.products, "forward", watched)
