@@ -43,3 +43,7 @@ class GraphError(InvariantError):
 
 class ArtifactError(InvariantError):
     """An artefact directory is missing, damaged, or cannot be written."""
+
+
+class HubError(InvariantError):
+    """The Hub refuses what is asked of it: a name, a token, a right."""

@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from lightning_invariant.hub.readme import BEGIN, END, MEASURED_ON
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,8 +34,11 @@ def model_card(
     numbers: Mapping[str, float],
     versions: Mapping[str, str],
     picture: str | None,
+    repository: str = "path/or/repository",
+    license: str | None = None,
+    training: Mapping[str, str] | None = None,
 ) -> str:
-    """Text of a README.md that the Hub reads as a model card.
+    """Text of a README.md that the Hub reads as a model card; `readme.merged` keeps what an author added to an earlier.
 
     Args:
         name: Of the model.
@@ -43,6 +48,9 @@ def model_card(
         numbers: Logged names and values; values that are not finite are left out.
         versions: Package to version.
         picture: File name of the picture, or None.
+        repository: What the loading snippet loads.
+        license: An identifier that the Hub knows, such as "apache-2.0"; None to choose none.
+        training: Name and value of each setting that is worth knowing.
     """
     shape, dtype = (
         [size if isinstance(size, int) else 2 for size in description["input"]["shape"]],
@@ -52,9 +60,10 @@ def model_card(
     name = _line(name)
     sentences = [f"{guarantee}.", reason, guarantee.note]
     return f"""---
-{_metadata(name, numbers).to_yaml()}
+{_metadata(name, numbers, license).to_yaml()}
 ---
 
+{BEGIN}
 # {_plain(name)}
 
 An encoder with an invariant projection, exported by lightning-invariant. Its features are the same for all latents that
@@ -64,7 +73,7 @@ the group {_plain(guarantee.group)} moves into each other; how far that holds fo
 import torch
 from lightning_invariant import InvariantEncoder
 
-encoder = InvariantEncoder.from_pretrained("path/or/repository")
+encoder = InvariantEncoder.from_pretrained("{repository}")
 x = torch.zeros({", ".join(map(str, shape))}, dtype=torch.{dtype})  # a batch of your inputs, shape {sizes}
 features = encoder(x)  # invariant, shape (B, {description["features"]})
 latents = encoder.latent(x)  # raw, shape (B, {description["latent_size"]}): the group moves them
@@ -84,8 +93,9 @@ Loading executes and unpickles nothing: the network is an allow-listed graph, th
 ## Measured
 {_picture(picture)}
 {_table(numbers)}
-
+{_training(training or {})}
 Exported with {", ".join(f"{package} {version}" for package, version in versions.items())}.
+{END}
 """
 
 
@@ -101,18 +111,25 @@ def _table(numbers: Mapping[str, float]) -> str:
     return "\n".join([*head, *rows, "", READING])
 
 
+def _training(settings: Mapping[str, str]) -> str:
+    if not settings:
+        return ""
+    rows = [f"| {_plain(name)} | {_plain(str(value))} |" for name, value in settings.items()]
+    return "\n".join(["", "## Training", "", "| setting | value |", "|---|---|", *rows, ""])
+
+
 def _picture(picture: str | None) -> str:
     return f"\n![Raw beside projected latents]({picture})\n" if picture else ""
 
 
-def _metadata(name: str, numbers: Mapping[str, float]) -> ModelCardData:
+def _metadata(name: str, numbers: Mapping[str, float], license: str | None) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
         EvalResult(
             task_type="feature-extraction",
             dataset_type="validation",
-            dataset_name="validation data of the training run, moved at random",
+            dataset_name=MEASURED_ON,
             metric_type="accuracy",
             metric_name=metric,
             metric_value=round(float(numbers[key]), 6),
@@ -121,6 +138,7 @@ def _metadata(name: str, numbers: Mapping[str, float]) -> ModelCardData:
         if "accuracy" in metric and math.isfinite(numbers.get(key, math.nan))
     ]
     return ModelCardData(
+        license=license,
         library_name="lightning-invariant",
         tags=["lightning-invariant", "invariant-features", "equivariance", "safetensors"],
         pipeline_tag="feature-extraction",

@@ -17,6 +17,7 @@ from lightning_invariant.hub.card import model_card
 from lightning_invariant.hub.description import describe
 from lightning_invariant.hub.encoder import InvariantEncoder
 from lightning_invariant.hub.graph import export_graph
+from lightning_invariant.hub.readme import merged, read_card
 from lightning_invariant.metrics.certificate import Certificate, finite
 from lightning_invariant.projections import Projection
 
@@ -38,6 +39,9 @@ def export_encoder(
     seed: int = 0,
     picture: bytes | None = None,
     name: str | None = None,
+    repository: str | None = None,
+    license: str | None = None,
+    training: Mapping[str, str] | None = None,
 ) -> InvariantEncoder:
     """Export, load what was written again, and compare before the old export is replaced.
 
@@ -51,6 +55,9 @@ def export_encoder(
         seed: Of the measurement.
         picture: PNG of raw beside projected latents.
         name: Of the model on its card; the folder's name if None.
+        repository: "user/name" on the Hub for the card's loading snippet, where it is known.
+        license: Identifier of a licence for the card, such as "apache-2.0"; None to choose none.
+        training: Settings of the training for the card, by name.
 
     Returns:
         The encoder as loaded from what was written, on the CPU.
@@ -102,8 +109,11 @@ def export_encoder(
         numbers=measured,
         versions=_versions(),
         picture=PICTURE if picture else None,
+        repository=repository or "path/or/repository",
+        license=license,
+        training=training,
     )
-    write_artifact(folder, artifact, card=card, picture=picture, check=check)
+    write_artifact(folder, artifact, card=merged(card, read_card(folder)), picture=picture, check=check)
     return loaded[0].cpu()
 
 
