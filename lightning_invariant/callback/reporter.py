@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,17 +12,14 @@ from lightning_invariant.callback.collector import Collector
 from lightning_invariant.callback.evidence import Evidence, joined
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import gathered, process_count, shared
-from lightning_invariant.callback.measure import measure, project
+from lightning_invariant.callback.illustrate import illustrated, picture
+from lightning_invariant.callback.measure import measure
 from lightning_invariant.callback.names import METRICS, SCORES
-from lightning_invariant.errors import InvariantError
 from lightning_invariant.projections import Projection
-from lightning_invariant.tracking import Embedding, Report, scatter_pair, spread_rows
+from lightning_invariant.tracking import Report
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
-
-PICTURED = 400
-"""Samples in the scatter picture, each drawn as it came and as it was moved."""
 
 
 @dataclass
@@ -66,20 +61,13 @@ class Reporter:
         numbers["invariant/seconds"] = shared(time.perf_counter() - started)
         scalars = {self.prefix + name: value for name, value in numbers.items()}
         report = Report(trainer.global_step, scalars, messages=self.findings.fresh())
-        return self._illustrated(report, shown) if shown is not None and self.embeddings else report
+        if shown is None or not self.embeddings:
+            return report
+        return illustrated(report, shown, self.projection, prefix=self.prefix)
 
     def picture(self, report: Report) -> bytes | None:
         """The scatter of a report as PNG, None where it has none or matplotlib is missing."""
-        draw = report.figures.get(f"{self.prefix}latents")
-        if draw is None:
-            return None
-        try:
-            buffer = BytesIO()
-            draw().savefig(buffer, format="png")
-        except InvariantError as error:
-            self.findings.add("picture", str(error))
-            return None
-        return buffer.getvalue()
+        return picture(report, self.findings, prefix=self.prefix)
 
     def _local_evidence(self, trainer: Trainer, network: LightningModule, loader: int) -> Evidence | None:
         if loader not in self.collector.samples:  # the layer was not called, which is a finding of its own
@@ -120,23 +108,3 @@ class Reporter:
         known = {} if last is None else last.scalars
         worst = {name: 0.0 if name in SCORES else 1.0 for name in METRICS}
         return {name: known.get(f"{self.prefix}{name}{suffix}", value) for name, value in worst.items()}
-
-    def _illustrated(self, report: Report, evidence: Evidence) -> Report:
-        features = {
-            "raw": (evidence.queries.cpu(), evidence.moved.cpu()),
-            "invariant": tuple(project(self.projection, z).cpu() for z in (evidence.queries, evidence.moved)),
-        }
-        labels = None if evidence.labels is None else evidence.labels.cpu()
-        rows = spread_rows(len(evidence.queries), PICTURED)
-        raw, invariant = (torch.cat([still[rows], moved[rows]]) for still, moved in features.values())
-        draw = partial(
-            scatter_pair,
-            raw,
-            invariant,
-            None if labels is None else labels[rows].repeat(2),
-            moved=torch.arange(len(raw)) >= len(rows),
-        )
-        embeddings = {
-            self.prefix + tag: Embedding(moved, labels, evidence.thumbnails) for tag, (_, moved) in features.items()
-        }
-        return Report(report.step, report.scalars, embeddings, {f"{self.prefix}latents": draw}, report.messages)
