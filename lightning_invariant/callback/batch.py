@@ -14,6 +14,8 @@ LABEL_KEYS = ("y", "label", "labels", "target", "targets")
 def find_inputs(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Tensor | None:
     """The input tensor of a batch: the batch itself, its first element, or the value of a usual key.
 
+    Where that is a list of views of the same samples, as in contrastive learning, the first view counts.
+
     Args:
         batch: What the loader gives: a tensor, a sequence or a mapping.
         choose: Reads the inputs off a batch of another kind.
@@ -23,15 +25,16 @@ def find_inputs(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Te
     """
     if choose is not None:
         return choose(batch)
-    if isinstance(batch, Tensor):
-        found = batch
-    elif isinstance(batch, Mapping):
-        found = next((batch[key] for key in INPUT_KEYS if isinstance(batch.get(key), Tensor)), None)
-    elif isinstance(batch, Sequence) and batch and not isinstance(batch, str):
-        found = batch[0]
-    else:
-        found = None
+    found = _inputs(batch)
+    if _is_views(found):
+        found = found[0]
     return found if isinstance(found, Tensor) and found.dim() >= 1 else None
+
+
+def count_views(batch: Any) -> int:
+    """How many views of each sample a batch holds."""
+    found = _inputs(batch)
+    return len(found) if _is_views(found) else 1
 
 
 def find_labels(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Tensor | None:
@@ -52,6 +55,22 @@ def find_labels(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Te
         columns = (_as_column(part) for part in batch[1:])
         return next((column for column in columns if column is not None), None)
     return None
+
+
+def _inputs(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return next((batch[key] for key in INPUT_KEYS if batch.get(key) is not None), None)
+    if isinstance(batch, Sequence) and batch and not isinstance(batch, str):
+        return batch[0]
+    return batch
+
+
+def _is_views(found: Any) -> bool:
+    return (
+        isinstance(found, Sequence)
+        and len(found) > 0
+        and all(isinstance(view, Tensor) and view.shape == found[0].shape for view in found)
+    )
 
 
 def _as_column(labels: Any) -> Tensor | None:

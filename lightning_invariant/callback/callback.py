@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from lightning_invariant.callback.budget import Budget
 from lightning_invariant.callback.collector import Collector
+from lightning_invariant.callback.content import Content
 from lightning_invariant.callback.encode import undisturbed
 from lightning_invariant.callback.findings import Findings
+from lightning_invariant.callback.gather import shared
+from lightning_invariant.callback.masked import default_masked, masked
+from lightning_invariant.callback.names import METRICS
 from lightning_invariant.callback.path import LatentPath
+from lightning_invariant.callback.progress import (
+    averaged_weights,
+    forwarding,
+    is_last_validation,
+    is_monitored,
+    is_whole_pass,
+)
 from lightning_invariant.callback.reporter import Reporter
 from lightning_invariant.callback.roots import callback_bases
-from lightning_invariant.callback.tap import Pool, Tap
+from lightning_invariant.callback.source import LatentFunction, Source
+from lightning_invariant.callback.survey import TRIED, Survey
+from lightning_invariant.callback.tap import Pool
 from lightning_invariant.errors import LayerError
 from lightning_invariant.groups import Representation, Sampled
 from lightning_invariant.groups.actions import InputAction
@@ -35,15 +51,23 @@ class InvariantCallback(*callback_bases()):
     hook, attribute or state_dict key is left in the module.
 
     Args:
-        layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder".
+        layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder"; or a function of
+            the LightningModule and a batch that gives the latent.
         representation: How the symmetry acts on the latent, such as "C4: 16 regular".
         projection: The invariant map; None for the best that is known (`choose`).
         features: Wished number of features where `choose` is free to set it.
         action: How the group moves inputs; None to find it from the inputs' shape.
-        pick: Index, key or function that takes the latent out of a tuple or dict that the layer gives.
-        pool: "mean" or "max" over the positions of a feature map; None if the latent has none.
+        pick: Index, key or function that takes the latent out of a tuple or dict that the layer gives; such as
+            `lambda tokens: tokens[:, 0]` for a class token.
+        pool: "mean" or "max" over the positions of a feature map or the tokens of a sequence; None if the latent has
+            none.
+        mask: Of padded sets: reads off a batch which points exist, booleans (B, n). Where `projection` is ragged and
+            no mask is given, layer or `pick` give a pair, latents and mask.
         inputs: Reads the input tensor off a batch that is no tensor, (x, y) or dict with a usual key.
         labels: Reads the labels off such a batch.
+        max_overhead: Bound on the time of monitoring over the training's own. To keep it, reports take fewer samples
+            or wait, and in between the last values are logged again; `callback.budget` has the rule. With None
+            every report is whole, and two runs with one seed log the same.
         every_n_validations: Report at every n-th validation; in between the last values are logged again.
         bank_size: Training inputs kept for the probes.
         sample_size: Validation inputs kept, for each loader.
@@ -65,16 +89,18 @@ class InvariantCallback(*callback_bases()):
 
     def __init__(
         self,
-        layer: str,
+        layer: LatentFunction | str,
         representation: str | Representation,
         *,
         projection: Projection | None = None,
         features: int | None = None,
         action: InputAction | None = None,
-        pick: Callable[[Any], Tensor] | int | str | None = None,
+        pick: Callable[[Any], Any] | int | str | None = None,
         pool: Pool | None = None,
         inputs: Callable[[Any], Tensor] | None = None,
         labels: Callable[[Any], Tensor] | None = None,
+        mask: Callable[[Any], Tensor] | None = None,
+        max_overhead: float | None = 0.05,
         every_n_validations: int = 1,
         bank_size: int = 2000,
         sample_size: int = 2000,
@@ -96,24 +122,31 @@ class InvariantCallback(*callback_bases()):
             max_bytes=max_bytes,
             neighbours=neighbours,
         )
-        self.projection = projection if projection is not None else choose(self.representation, features)
+        self.projection = projection if projection is not None else _default(self.representation, features, mask)
         if self.projection.representation != self.representation:
             raise ValueError(
                 f"Expected a projection for '{self.representation}' but got one for "
                 f"'{self.projection.representation}'; build it with the callback's representation."
             )
-        self.layer, self.prefix, self.every_n_validations = layer, prefix, every_n_validations
+        self.prefix, self.every_n_validations = prefix, every_n_validations
         self.export_dir = None if export_dir is None else Path(export_dir)
         self.export_name = export_name
         self.report: Report | None = None
-        self._tap = Tap(layer, pick)
-        self._collector = Collector(
-            self.representation, self._tap, pool, action, inputs, labels, bank_size, sample_size, max_bytes, seed
-        )
-        self._findings = Findings()
-        self._reporter = Reporter(self.projection, self._collector, self._findings, neighbours, embeddings, prefix)
+        ragged = mask is not None or getattr(self.projection, "ragged", False)
+        measured = masked(self.projection) if ragged else self.projection
+        self._findings, self._budget = Findings(), Budget(max_overhead)
+        content = Content(inputs, labels, mask, whole=not isinstance(layer, str), say=self._findings.add)
+        self._source = Source(layer, self.representation, content, pick, pool, ragged=ragged)
+        self._tap = self._source.tap
+        self.layer = self._tap.layer
+        self._collector = Collector(self._source, content, bank_size, sample_size, max_bytes, seed)
+        survey = Survey(self._collector, measured.representation, action)
+        self._reporter = Reporter(measured, survey, self._findings, self._budget, neighbours, embeddings, prefix)
         self._validations = 0
-        self._checked, self._called = False, False
+        self._checked, self._called, self._due, self._final = False, False, True, False
+        self._from_start = False
+        self._unseen: Report | None = None
+        self._folder: str | None = None
 
     @property
     def state_key(self) -> str:
@@ -122,32 +155,52 @@ class InvariantCallback(*callback_bases()):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach, and raise whatever can be known to be wrong before the first step."""
-        self._tap.attach(pl_module)
+        self._source.attach(pl_module)
         self._checked = False
         self._collector.begin_training()
+        self._budget.begin()
         if self.export_dir is not None and trainer.is_global_zero:
             from lightning_invariant.hub.artifact import check_target
 
             check_target(self.export_dir)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A pass over the training data starts."""
+        self._from_start = False
+        if not self._collector.bank_is_complete:
+            self._collector.begin_pass(trainer.train_dataloader)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Offer the batch to the bank; before the very first step see that the latent fits."""
-        with self._findings.guarding("training batch", strict=False):
-            self._collector.add_training(batch)
-        if not self._checked:
-            self._check_before_training(trainer, pl_module)
+        self._from_start |= batch_idx == 0
+        if self._collector.bank_is_complete and self._checked:
+            return
+        with self._budget.spending():
+            with self._findings.guarding("training batch", strict=False):
+                self._collector.add_training(batch)
+            if not self._checked:
+                self._check_before_training(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After a whole pass the bank has seen everything."""
+        self._collector.end_pass(whole=self._from_start and is_whole_pass(trainer))
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach where `configure_model` or a bare `validate` made that impossible before; start a fresh sample."""
-        self._tap.attach(pl_module)
-        self._collector.begin_validation()
-        self._called = False
+        with self._budget.spending():
+            self._source.attach(pl_module)
+            self._called = False
+            self._due = trainer.sanity_checking or self._wants_report(trainer)
+            if self._due:
+                loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+                self._collector.begin_validation(loaders)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Record the layer from here."""
-        self._tap.arm()
+        if self._due:
+            self._tap.arm()
 
     def on_validation_batch_end(
         self,
@@ -159,25 +212,29 @@ class InvariantCallback(*callback_bases()):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep a sample of what was recorded."""
-        with self._findings.guarding("validation batch", strict=trainer.sanity_checking):
-            self._called |= self._collector.add_validation(batch, dataloader_idx)
+        if not self._due:
+            return
+        with self._budget.spending(), self._findings.guarding("validation batch", strict=trainer.sanity_checking):
+            precision = trainer.precision_plugin.forward_context
+            self._called |= self._collector.add_validation(batch, dataloader_idx, pl_module, precision)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report; in the sanity check only see that everything fits."""
-        with self._findings.guarding("validation", strict=trainer.sanity_checking):
-            self._require_called()
-        if trainer.sanity_checking:
-            self._collector.check_latents()
-            self._checked = True
-            return
-        if self.report is None or self._validations % self.every_n_validations == 0:
-            folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
-            self.report = self._reporter.report(trainer, pl_module, self.report)
-            for failure in publish(self.report, trainer.loggers, folder) if trainer.is_global_zero else ():
-                self._findings.add(failure, failure)
-        self._validations += 1
-        for name, value in self.report.scalars.items():
-            pl_module.log(name, value, sync_dist=False, batch_size=1)
+        with self._budget.spending():
+            if self._due:
+                with self._findings.guarding("validation", strict=trainer.sanity_checking):
+                    self._require_called()
+            if trainer.sanity_checking:
+                self._collector.check_latents()
+                self._checked = True
+                return
+            self._validations += 1
+            if self._due or self.report is None:
+                with averaged_weights(trainer, pl_module, self):
+                    self.report = self._reporter.report(trainer, pl_module, self.report, final=self._final)
+                self._show(trainer, self.report)
+            for name, value in self.report.scalars.items():
+                pl_module.log(name, value, sync_dist=False, batch_size=1)
 
     # testing is a validation on other data
     on_test_start = on_validation_start
@@ -185,29 +242,79 @@ class InvariantCallback(*callback_bases()):
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show what was held back to save time."""
+        self._show_unseen(trainer)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the encoder with the last report's numbers."""
         if self.export_dir is not None and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
             with self._findings.guarding("export", strict=False):
-                self._tap.attach(pl_module)
+                self._source.attach(pl_module)
                 self._export(pl_module, self.export_dir)
-        self._tap.detach()
+        self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Detach; `teardown` is not called after an exception."""
-        self._tap.detach()
+        """Show what was held back and detach; `teardown` is not called after an exception."""
+        self._show_unseen(trainer)
+        self._end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Detach."""
+        self._end()
+
+    def _end(self) -> None:
         self._tap.detach()
+        self._budget.end()
+
+    def _wants_report(self, trainer: Trainer) -> bool:
+        if self.report is not None and self._validations % self.every_n_validations:
+            return False
+        if not self._budget.bounded:
+            self._final = False
+            return True
+        self._final = is_last_validation(trainer)
+        monitored = is_monitored(trainer, [self.prefix + name for name in METRICS])
+        least = self._reporter.least()
+        due = shared(self._budget.wants_report(final=self._final, monitored=monitored, least=least))
+        if not due:
+            self._reporter.thinned("the last values were logged again")
+        return due
+
+    def _show(self, trainer: Trainer, report: Report) -> None:
+        """Publish, without points and pictures where those are not paid for."""
+        self._folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
+        if not trainer.is_global_zero:
+            return
+        if not self._budget.wants_pictures():
+            self._unseen = replace(report, messages=())
+            report = replace(report, embeddings={}, figures={})
+        else:
+            self._unseen = None
+        self._publish(trainer, report)
+
+    def _show_unseen(self, trainer: Trainer) -> None:
+        if self._unseen is not None:
+            report, self._unseen = self._unseen, None
+            self._publish(trainer, report)
+
+    def _publish(self, trainer: Trainer, report: Report) -> None:
+        started = self._budget.clock()
+        for failure in publish(report, trainer.loggers, self._folder):
+            self._findings.add(failure, failure)
+        if report.embeddings:
+            self._budget.paid_pictures(self._budget.clock() - started)
 
     def _check_before_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._checked = True
-        rows = self._collector.bank.columns.get("x")
-        if rows is None:
+        bank = self._collector.bank
+        if not len(bank):
             return
+        columns = bank.take(torch.arange(min(TRIED, len(bank))))
         with undisturbed(pl_module, self._collector.seed):
-            self._collector.reach(pl_module, rows, trainer.precision_plugin.forward_context)
+            self._reporter.survey.reach(
+                forwarding(trainer, pl_module), columns, trainer.precision_plugin.forward_context
+            )
 
     def _require_called(self) -> None:
         if not self._called:
@@ -219,6 +326,11 @@ class InvariantCallback(*callback_bases()):
     def _export(self, pl_module: LightningModule, folder: Path) -> None:
         from lightning_invariant.hub import export_encoder
 
+        if self._source.function is not None or self._source.ragged:
+            raise LayerError(
+                "Expected a named layer without masks to export but latents come from a function or are padded sets; "
+                "leave export_dir out, or use lightning_invariant.hub.export_encoder on a network of your own."
+            )
         route, inputs = self._collector.route, self._collector.bank.columns.get("x")
         if route is None or inputs is None or len(inputs) < 2:
             raise LayerError(
@@ -231,7 +343,7 @@ class InvariantCallback(*callback_bases()):
         with undisturbed(pl_module, self._collector.seed):
             export_encoder(
                 folder,
-                LatentPath(pl_module, self._tap, route, self._collector.flat),
+                LatentPath(pl_module, self._tap, route, self._source.flat),
                 self.projection.to(device),
                 inputs[:2].to(device),
                 numbers={name.removeprefix(self.prefix): value for name, value in scalars.items()},
@@ -240,6 +352,10 @@ class InvariantCallback(*callback_bases()):
                 seed=self._collector.seed,
                 name=self.export_name,
             )
+
+
+def _default(representation: Representation, features: int | None, mask: Any) -> Projection:
+    return choose(representation, features) if mask is None else default_masked(representation, features)
 
 
 def _require_monitorable(representation: Representation) -> None:

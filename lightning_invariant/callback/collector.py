@@ -2,85 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_invariant.callback.batch import find_inputs, find_labels
-from lightning_invariant.callback.encode import Route, latents, undisturbed
-from lightning_invariant.callback.evidence import Evidence
+from lightning_invariant.callback.positions import Positions, flat_loaders
 from lightning_invariant.callback.reservoir import Reservoir
-from lightning_invariant.callback.tap import Pool, Tap, pooled
-from lightning_invariant.errors import LatentError, LayerError
-from lightning_invariant.groups import Representation
-from lightning_invariant.groups.actions import InputAction, default_action
+from lightning_invariant.errors import LatentError
 
-TRIED = 8
-"""Inputs of which a route is tried out."""
-ALIKE = 0.05
-"""Largest relative difference between a route's latents and those of the user's own step; bfloat16 stays below it."""
-ROUTES: tuple[Route, ...] = ("network", "layer")
-Precision = Callable[[], AbstractContextManager[object]]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+    from lightning_invariant.callback.content import Content
+    from lightning_invariant.callback.source import Precision, Route, Source
 
 
 @dataclass
 class Collector:
-    """Keeps bounded samples and turns them into evidence.
+    """Keeps bounded samples.
+
+    The bank is drawn from one whole pass over the training data; later passes would bring the same samples again.
 
     Args:
-        representation: How the group acts on the latent.
-        tap: Reads the layer.
-        pool: How positions of a feature map are pooled.
-        action: How the group acts on inputs; None to find one by the inputs' shape.
-        inputs: Reads inputs off an unusual batch.
-        labels: Reads labels off an unusual batch.
+        source: Reads latents.
+        content: Reads batches.
         bank_size: Training inputs kept.
         sample_size: Validation inputs kept, for each loader.
         max_bytes: Bound on each of those samples' memory.
         seed: Of every random choice.
+        route: How a forward of our own gives the latents; None as long as that is not known.
     """
 
-    representation: Representation
-    tap: Tap
-    pool: Pool | None
-    action: InputAction | None
-    inputs: Callable[[Any], Tensor] | None
-    labels: Callable[[Any], Tensor] | None
+    source: Source
+    content: Content
     bank_size: int
     sample_size: int
     max_bytes: int
     seed: int
     route: Route | None = None
-    unreachable: str = ""
     samples: dict[int, Reservoir] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.bank = Reservoir(self.bank_size, self.max_bytes, self.seed)
-
-    def flat(self, z: Tensor) -> Tensor:
-        """Rows of a layer's output."""
-        return pooled(z, self.representation, self.pool)
+        self.bank_is_complete = False
+        self._training, self._validation = Positions(), [Positions()]
 
     def begin_training(self) -> None:
         """Forget what was kept and learned of another run."""
         self.bank.clear()
-        self.route = None
+        self.bank_is_complete, self.route = False, None
 
-    def begin_validation(self) -> None:
+    def begin_pass(self, loaders: Any) -> None:
+        """A pass over the training data starts."""
+        seen = self._training.seen if len(self.bank) else 0
+        self._training = Positions.of(loaders)
+        if seen:  # what came before was not a whole pass: number on, and nothing counts as repeated
+            self._training.seen, self._training.length = seen, None
+
+    def end_pass(self, *, whole: bool) -> None:
+        """A pass ends; after a whole one, or with a full bank, nothing more is taken in."""
+        self.bank_is_complete = len(self.bank) > 0 and (whole or self.bank.seen >= self.bank.room)
+
+    def begin_validation(self, loaders: Any) -> None:
         """Start fresh samples; the bank stays."""
         self.samples = {}
+        self._validation = [Positions.of(loader) for loader in flat_loaders(loaders)] or [Positions()]
 
     def add_training(self, batch: Any) -> None:
         """Offer a training batch to the bank."""
-        x, y = find_inputs(batch, self.inputs), find_labels(batch, self.labels)
-        if x is not None:
-            self.bank.add(_columns(x=x, y=_fitting(y, len(x))))
+        if not self.bank_is_complete:
+            columns = self.content.columns(batch)
+            if "x" in columns:
+                _offer(self.bank, columns, self._training)
 
-    def add_validation(self, batch: Any, loader: int) -> bool:
+    def add_validation(self, batch: Any, loader: int, network: nn.Module, precision: Precision) -> bool:
         """Offer a validation batch whose forward was recorded.
 
         Returns:
@@ -89,18 +88,19 @@ class Collector:
         Raises:
             LatentError: The latent does not fit.
         """
-        x, y = find_inputs(batch, self.inputs), find_labels(batch, self.labels)
-        rows = len(x) if x is not None else len(y) if y is not None else -1
-        taken = self.tap.take(rows)
-        if taken is None:
-            return False
-        z, layer_input = taken
-        flat = self.flat(z).float()
-        if self.route is None and x is not None:
-            self.route = "layer" if _same(layer_input, x) else None
+        columns = self.content.columns(batch)
+        if self.source.function is None:
+            taken = self.source.recorded(columns)
+            if taken is None:
+                return False
+            columns["z"], layer_input = taken
+            if self.route is None and "x" in columns:
+                self.route = "layer" if _same(layer_input, columns["x"]) else None
+        elif loader not in self.samples:
+            self._try_function(columns, network, precision)
         if loader not in self.samples:
             self.samples[loader] = Reservoir(self.sample_size, self.max_bytes, self.seed + 1 + loader)
-        self.samples[loader].add(_columns(z=flat, x=x, y=_fitting(y, len(flat))))
+        _offer(self.samples[loader], columns, self._validation[min(loader, len(self._validation) - 1)])
         return True
 
     def check_latents(self) -> None:
@@ -109,121 +109,32 @@ class Collector:
         Raises:
             LatentError: Every row kept so far holds NaN or infinity.
         """
-        rows = torch.cat([sample.columns["z"] for sample in self.samples.values()])
+        kept = [sample.columns["z"] for sample in self.samples.values() if "z" in sample.columns]
+        rows = torch.cat(kept) if kept else torch.empty(0, 1)
         if len(rows) and not rows.isfinite().all(dim=1).any():
             raise LatentError(
-                f"Expected finite latents from layer {self.tap.layer!r} but got NaN or infinity in all {len(rows)} "
-                "rows; look at the inputs' scale and the layer's weights."
+                f"Expected finite latents from layer {self.source.tap.layer!r} but got NaN or infinity in all "
+                f"{len(rows)} rows; look at the inputs' scale and the layer's weights."
             )
 
-    def evidence(self, network: nn.Module, precision: Precision, loader: int = 0) -> Evidence:
-        """Latents of the bank, the queries, and the moved queries, by forwards that change nothing.
+    def _try_function(self, columns: Mapping[str, Tensor], network: nn.Module, precision: Precision) -> None:
+        """The first batch shows whether the user's function fits."""
+        from lightning_invariant.callback.encode import undisturbed
 
-        Raises:
-            LatentError: The validation sample is empty.
-        """
-        sample = self.samples.get(loader)
-        if sample is None or not len(sample):
-            raise LatentError(f"Expected validation latents but got none from loader {loader}.")
-        columns = sample.columns
-        device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        z, x = columns["z"].to(device), columns.get("x")
-        generator = torch.Generator().manual_seed(self.seed + 1 + loader)
-        elements = self.representation.group.sample(len(z), generator)
-        turned = self._turned(network, x, z, elements, precision)
+        if "x" not in columns:
+            raise LatentError("Expected inputs in the batch but found none; give inputs= to read them.")
         with undisturbed(network, self.seed):
-            moved = self.representation.move(z, elements) if turned is None else self.encode(network, turned, precision)
-            reachable = self.route is not None and len(self.bank) > 0
-            bank = self.encode(network, self.bank.columns["x"], precision) if reachable else None
-        labels, bank_labels = columns.get("y"), self.bank.columns.get("y")
-        empty = bank is None
-        evidence = Evidence(
-            bank=z[:0] if bank is None else bank,
-            bank_labels=(labels[:0] if labels is not None else None) if empty else bank_labels,
-            queries=z,
-            moved=moved,
-            elements=elements,
-            labels=labels,
-            thumbnails=_pictures(x if turned is None else turned),
-            simulated=turned is None,
-        )
-        return evidence.halved() if empty else evidence
-
-    def reach(self, network: nn.Module, x: Tensor, precision: Precision, z: Tensor | None = None) -> bool:
-        """Find out whether a forward of the network, or of the layer alone, gives latents of inputs.
-
-        Args:
-            network: In the state that `undisturbed` leaves it.
-            x: Inputs.
-            precision: The trainer's forward context.
-            z: Their latents in the user's own step. A forward that gives others (a step that normalises its inputs
-                before the layer sees them) does not count.
-
-        Raises:
-            LatentError: A forward reaches the layer, but its latent does not fit.
-        """
-        failures = []
-        for route in (self.route,) if self.route is not None else ROUTES:
-            try:
-                found = latents(network, self.tap, x[:TRIED], route=route, flat=self.flat, precision=precision)
-                _require_alike(found, z)
-            except LatentError:
-                raise
-            except Exception as error:  # any user's forward may raise anything
-                failures.append(f"{route}: {type(error).__name__}: {error}")
-            else:
-                self.route = route
-                return True
-        self.route = None
-        self.unreachable = f"a forward of inputs {tuple(x.shape[1:])} does not give them ({'; '.join(failures)})"
-        return False
-
-    def encode(self, network: nn.Module, x: Tensor, precision: Precision) -> Tensor:
-        """Flat latents of inputs, by the route that `reach` found."""
-        return latents(network, self.tap, x, route=self.route or "network", flat=self.flat, precision=precision)
-
-    def _turned(
-        self, network: nn.Module, x: Tensor | None, z: Tensor, elements: Tensor, precision: Precision
-    ) -> Tensor | None:
-        """The inputs moved by the elements; None where they cannot be, with the reason in `unreachable`."""
-        group = self.representation.group
-        if x is None:
-            self.unreachable = "the batch holds no input tensor (give inputs=)"
-            return None
-        with undisturbed(network, self.seed):
-            if not self.reach(network, x, precision, z):
-                return None
-        action = self.action if self.action is not None else default_action(group, x)
-        if action is None:
-            self.unreachable = f"it is not known how {group} moves inputs {tuple(x.shape[1:])} (give action=)"
-            return None
-        return action.move(x, elements)
+            self.source.forward(network, columns, "function", precision)
+        self.route = "function"
 
 
-def _require_alike(found: Tensor, z: Tensor | None) -> None:
-    if z is None:
-        return
-    expected = z[: len(found)].to(found)
-    rows = expected.isfinite().all(dim=1)
-    if (found - expected)[rows].norm() > ALIKE * expected[rows].norm():
-        raise LayerError("other latents than in the validation step")
-
-
-def _columns(**columns: Tensor | None) -> dict[str, Tensor]:
-    return {name: column for name, column in columns.items() if column is not None}
-
-
-def _fitting(labels: Tensor | None, rows: int) -> Tensor | None:
-    return labels if labels is not None and len(labels) == rows else None
+def _offer(reservoir: Reservoir, columns: Mapping[str, Tensor], positions: Positions) -> None:
+    places, repeats = positions.next(len(next(iter(columns.values()))))
+    if repeats:
+        real = places < (positions.length or 0)
+        columns, places = {name: column[real.to(column.device)] for name, column in columns.items()}, places[real]
+    reservoir.add(columns, places)
 
 
 def _same(one: Tensor | None, other: Tensor) -> bool:
     return one is not None and one.shape == other.shape and one.data_ptr() == other.data_ptr()
-
-
-def _pictures(x: Tensor | None) -> Tensor | None:
-    if x is None or (not x.is_floating_point() and x.dtype != torch.uint8):
-        return None
-    if x.dim() == 3:
-        x = x.unsqueeze(1)
-    return x if x.dim() == 4 and x.shape[1] in (1, 3) and min(x.shape[2:]) >= 2 else None

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.callback.tap import Tap
-from lightning_invariant.errors import LayerError
-
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from lightning_invariant.callback.source import Precision, Route, Source
 
-Route = Literal["layer", "network"]
 CHUNK = 256
 """Inputs a forward."""
 
@@ -32,7 +29,9 @@ def undisturbed(network: nn.Module, seed: int = 0) -> Iterator[None]:
     parameter = next(network.parameters(), None)
     cuda = parameter is not None and parameter.device.type == "cuda"
     devices = [parameter.device.index or 0] if cuda and parameter is not None else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    # What the user compiled runs as it is: our batches would make it compile again.
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with eager, torch.random.fork_rng(devices=devices), torch.no_grad():
         try:
             torch.manual_seed(seed)
             network.eval()
@@ -43,24 +42,27 @@ def undisturbed(network: nn.Module, seed: int = 0) -> Iterator[None]:
 
 
 def latents(
+    source: Source,
     network: nn.Module,
-    tap: Tap,
-    inputs: Tensor,
+    load: Callable[[Tensor], Mapping[str, Tensor]],
+    rows: Tensor,
     *,
     route: Route,
-    flat: Callable[[Tensor], Tensor],
-    precision: Callable[[], AbstractContextManager[object]],
+    precision: Precision,
+    forwards: int = 0,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """Flat latents of inputs, by a forward of the layer or of the whole network.
+    """Flat latents of inputs, a chunk of them at a time.
 
     Args:
+        source: Attached to the network.
         network: The network, in the state that `undisturbed` leaves it.
-        tap: Attached to the layer.
-        inputs: Shape (N, ...), on any device.
-        route: "layer" calls the layer on the inputs; "network" calls the network and reads the layer.
-        flat: Turns the layer's output into rows.
+        load: Gives the columns of a chunk of rows, on any device.
+        rows: Shape (N,).
+        route: How a forward reaches the latents.
         precision: The trainer's forward context (autocast).
+        forwards: Least number of forwards. Where parameters are shared out among processes each forward is a
+            collective call, so processes with fewer inputs repeat their first one.
         chunk: Inputs a forward.
 
     Returns:
@@ -69,21 +71,11 @@ def latents(
     Raises:
         LayerError: The network's forward does not call the layer.
     """
-    device = next((p.device for p in network.parameters()), inputs.device)
-    return torch.cat([_one(network, tap, x.to(device), route, flat, precision) for x in inputs.split(chunk)])
-
-
-def _one(
-    network: nn.Module,
-    tap: Tap,
-    x: Tensor,
-    route: Route,
-    flat: Callable[[Tensor], Tensor],
-    precision: Callable[[], AbstractContextManager[object]],
-) -> Tensor:
-    with tap.armed(), precision():
-        (tap.module if route == "layer" else network)(x)
-    taken = tap.take(len(x))
-    if taken is None:
-        raise LayerError(f"Expected the network's forward to call layer {tap.layer!r} but it did not.")
-    return flat(taken[0]).float()
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    chunks = [*rows.split(chunk)]
+    padding = [rows[:1]] * max(0, forwards - len(chunks))
+    found = []
+    for part in (*chunks, *padding):
+        columns = {name: column.to(device) for name, column in load(part).items()}
+        found.append(source.forward(network, columns, route, precision))
+    return torch.cat(found[: len(chunks)])

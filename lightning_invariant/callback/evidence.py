@@ -57,6 +57,20 @@ class Evidence:
         }
         return replace(self, **keep), dropped
 
+    def ordered(self, bank: Tensor, queries: Tensor) -> Evidence:
+        """With bank rows and query rows in another order.
+
+        Args:
+            bank: Indices, shape (N,).
+            queries: Indices, shape (M,).
+        """
+        rows = {
+            field.name: value[(bank if field.name.startswith("bank") else queries).to(value.device)]
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **rows)
+
     def halved(self) -> Evidence:
         """Every second query becomes the bank, for runs that have seen no training data."""
         return Evidence(
@@ -72,11 +86,11 @@ class Evidence:
 
 
 def joined(parts: list[Evidence]) -> Evidence:
-    """The evidence of all processes as one."""
-    first = parts[0]
-    columns = {
-        field.name: torch.cat([getattr(part, field.name) for part in parts])
-        for field in fields(first)
-        if isinstance(getattr(first, field.name), Tensor)
-    }
-    return replace(first, **columns)
+    """The evidence of all processes as one; a process without rows may lack a column."""
+    columns = {}
+    for field in fields(parts[0]):
+        found = [value for part in parts if isinstance(value := getattr(part, field.name), Tensor)]
+        rows = sum(len(part.bank if field.name.startswith("bank") else part.queries) for part in parts)
+        if field.name != "simulated":
+            columns[field.name] = torch.cat(found) if found and sum(map(len, found)) == rows else None
+    return replace(parts[0], **columns)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning_invariant.callback.gather import process_rank
+from lightning_invariant.callback.roots import inform
 
 
 class Findings:
@@ -14,18 +15,27 @@ class Findings:
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}
+        self._problems = 0
         self._fresh: list[str] = []
 
     def __len__(self) -> int:
-        return len(self._said)
+        """Findings that a user should act on."""
+        return self._problems
 
     def add(self, key: str, text: str) -> None:
         """Say it, unless something was said under this key before."""
         if key not in self._said:
-            self._said[key] = text
-            self._fresh.append(text)
+            self._problems += 1
+            self._keep(key, text)
             if process_rank() == 0:
                 warnings.warn(f"lightning-invariant: {text}", UserWarning, stacklevel=3)
+
+    def note(self, key: str, text: str) -> None:
+        """Say once what is worth knowing and no problem."""
+        if key not in self._said:
+            self._keep(key, text)
+            if process_rank() == 0:
+                inform(f"lightning-invariant: {text}")
 
     def fresh(self) -> tuple[str, ...]:
         """Findings since the last call."""
@@ -46,3 +56,7 @@ class Findings:
             if strict:
                 raise
             self.add(key, f"{type(error).__name__} in {key}: {error}")
+
+    def _keep(self, key: str, text: str) -> None:
+        self._said[key] = text
+        self._fresh.append(text)

@@ -28,6 +28,7 @@ ERRORS = {
 COSTS = {
     "invariant/problems": "findings so far that a user should act on",
     "invariant/seconds": "wall time of this report, in seconds",
+    "invariant/overhead": "wall time of monitoring over that of the training itself so far; 0 outside of a training",
 }
 
 METRICS = SCORES | ERRORS | COSTS

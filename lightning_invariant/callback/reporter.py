@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.callback.collector import Collector
-from lightning_invariant.callback.evidence import Evidence, joined
+from lightning_invariant.callback.budget import Budget
+from lightning_invariant.callback.evidence import Evidence
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import gathered, process_count, shared
 from lightning_invariant.callback.illustrate import illustrated, picture
 from lightning_invariant.callback.measure import measure
 from lightning_invariant.callback.names import METRICS, SCORES
+from lightning_invariant.callback.progress import forwarding
+from lightning_invariant.callback.survey import Survey
 from lightning_invariant.projections import Projection
 from lightning_invariant.tracking import Report
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
+
+LEAST_ROWS = 400
+"""Rows of bank and queries together below which a report says too little."""
+WORTHWHILE = 1.5
+"""How much wider a second look must be to follow the first report of a training, whose cost nobody knew."""
 
 
 @dataclass
@@ -28,8 +34,9 @@ class Reporter:
 
     Args:
         projection: The invariant map.
-        collector: What was kept of the batches.
+        survey: Gives evidence.
         findings: Where failures go.
+        budget: What reports may cost.
         neighbours: k of the kNN probe.
         embeddings: Whether points and pictures are made.
         prefix: Put before every name.
@@ -37,64 +44,92 @@ class Reporter:
     """
 
     projection: Projection
-    collector: Collector
+    survey: Survey
     findings: Findings
+    budget: Budget
     neighbours: int
     embeddings: bool
     prefix: str
     samples: dict[str, int] = field(default_factory=dict)
 
-    def report(self, trainer: Trainer, network: LightningModule, last: Report | None) -> Report:
+    def report(self, trainer: Trainer, network: LightningModule, last: Report | None, *, final: bool) -> Report:
         """A report of the validation that just ended; a collective call on every process."""
-        started = time.perf_counter()
-        numbers: dict[str, float] = {}
-        shown: Evidence | None = None
-        for loader in sorted(self.collector.samples) or [0]:
-            local = self._local_evidence(trainer, network, loader)
-            parts = [part for part in gathered(local) if part is not None]
-            evidence, outcome = self._measure(network, parts) if trainer.is_global_zero else (None, None)
-            shown = evidence if loader == 0 else shown
-            suffix = f"/dataloader_{loader}" if loader else ""
-            measured = shared(outcome) or self._fallback(last, suffix)
-            numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
+        started, least = self.budget.clock(), self.least()
+        share = shared(self.budget.share(final=final, least=least))
+        numbers, shown = self._numbers(trainer, network, last, share)
+        self.budget.paid_report(share, self.budget.clock() - started)
+        wider = shared(self.budget.share(final=final, least=least))
+        if last is None and wider > WORTHWHILE * share:
+            started, share = self.budget.clock(), wider
+            numbers, shown = self._numbers(trainer, network, last, share)
+            self.budget.paid_report(share, self.budget.clock() - started)
+        if share < 1:
+            self.thinned(f"{share:.0%} of the samples were used")
         numbers["invariant/problems"] = float(shared(len(self.findings)))
-        numbers["invariant/seconds"] = shared(time.perf_counter() - started)
+        numbers["invariant/seconds"] = shared(self.budget.clock() - started)
+        numbers["invariant/overhead"] = shared(self.budget.overhead)
         scalars = {self.prefix + name: value for name, value in numbers.items()}
         report = Report(trainer.global_step, scalars, messages=self.findings.fresh())
         if shown is None or not self.embeddings:
             return report
         return illustrated(report, shown, self.projection, prefix=self.prefix)
 
+    def least(self) -> float:
+        """Smallest share of the samples that is of use."""
+        collector = self.survey.collector
+        rows = len(collector.bank) + sum(len(sample) for sample in collector.samples.values())
+        return min(1.0, LEAST_ROWS / max(1, rows * process_count()))
+
+    def thinned(self, how: str) -> None:
+        """Say once that the budget made a difference."""
+        self.findings.note(
+            "budget",
+            f"to keep monitoring within max_overhead={self.budget.max_overhead}, {how}; now and then this happens "
+            "again. max_overhead=None reports on everything at every validation.",
+        )
+
+    def _numbers(
+        self, trainer: Trainer, network: LightningModule, last: Report | None, share: float
+    ) -> tuple[dict[str, float], Evidence | None]:
+        """Numbers of every validation loader, on every process; evidence of the first loader on rank 0."""
+        numbers: dict[str, float] = {}
+        shown: Evidence | None = None
+        seen = set().union(*gathered(set(self.survey.collector.samples)))
+        for loader in sorted(seen) or [0]:
+            # A layer that was not called is a finding of its own.
+            parts = self._parts(trainer, network, loader, share) if seen else []
+            evidence, outcome = self._measure(network, parts[0]) if parts else (None, None)
+            shown = evidence if loader == 0 else shown
+            suffix = f"/dataloader_{loader}" if loader else ""
+            measured = shared(outcome) or self._fallback(last, suffix)
+            numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
+        return numbers, shown
+
+    def _parts(self, trainer: Trainer, network: LightningModule, loader: int, share: float) -> list[Evidence]:
+        precision = trainer.precision_plugin.forward_context
+        with self.findings.guarding("report", strict=False):
+            parts = self.survey.evidence(forwarding(trainer, network), precision, loader, share)
+            if parts and parts[0].simulated:
+                self.findings.add(
+                    "simulated",
+                    f"latents of moved inputs are not to be had: {self.survey.unreachable}. Latents are moved as "
+                    "the declared representation says, and the network's own equivariance is not measured.",
+                )
+            if parts and parts[0].labels is None:
+                self.findings.add("labels", "no labels were found, so no probe is scored; give labels= to read them.")
+            return parts
+        return []
+
     def picture(self, report: Report) -> bytes | None:
         """The scatter of a report as PNG, None where it has none or matplotlib is missing."""
         return picture(report, self.findings, prefix=self.prefix)
 
-    def _local_evidence(self, trainer: Trainer, network: LightningModule, loader: int) -> Evidence | None:
-        if loader not in self.collector.samples:  # the layer was not called, which is a finding of its own
-            return None
-        with self.findings.guarding("report", strict=False):
-            evidence = self.collector.evidence(network, trainer.precision_plugin.forward_context, loader)
-            if evidence.simulated:
-                self.findings.add(
-                    "simulated",
-                    f"latents of moved inputs are not to be had: {self.collector.unreachable}. Latents are moved as "
-                    "the declared representation says, and the network's own equivariance is not measured.",
-                )
-            if evidence.labels is None:
-                self.findings.add("labels", "no labels were found, so no probe is scored; give labels= to read them.")
-            return evidence.to("cpu") if process_count() > 1 else evidence
-        return None
-
-    def _measure(
-        self, network: LightningModule, parts: list[Evidence]
-    ) -> tuple[Evidence | None, dict[str, float] | None]:
-        if not parts:
-            return None, None
+    def _measure(self, network: LightningModule, whole: Evidence) -> tuple[Evidence | None, dict[str, float] | None]:
         with self.findings.guarding("report", strict=False):
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
-            evidence, dropped = joined(parts).to(device).finite()
+            evidence, dropped = whole.to(device).finite()
             if dropped:
-                layer = self.collector.tap.layer
+                layer = self.survey.collector.source.tap.layer
                 self.findings.add(
                     "nan", f"latents of {layer!r} with NaN or infinity were left out, {dropped} at first."
                 )

@@ -1,29 +1,36 @@
-"""A bounded uniform sample of a stream of rows."""
+"""A bounded uniform sample of a stream of rows that is the same however the stream is divided."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+
 
 class Reservoir:
-    """Keeps a uniform random sample of all rows seen, at most `capacity` of them and at most `max_bytes` large.
+    """Keeps the rows of least priority, at most `capacity` of them and at most `max_bytes` large.
 
-    Rows are copied to the CPU one batch at a time; nothing of a batch is held or changed. The same stream gives the
-    same sample.
+    A row's priority is a hash of the seed and of the row's position in the whole stream. So the sample is uniform, a
+    smaller sample is part of a larger one, and the best of what several processes keep is what one process would have
+    kept of the whole stream. Rows are copied to the CPU one batch at a time; nothing of a batch is held or changed, and
+    the global random state is not touched.
 
     Args:
         capacity: Rows kept, at least 1.
         max_bytes: Bound on the kept rows' memory.
-        seed: Of the choice of rows; the global random state is not touched.
+        seed: Of the choice of rows.
 
     Raises:
         ValueError: Capacity or bound below 1.
 
     Source:
-        Vitter 1985, Random sampling with a reservoir, algorithm R.
+        Efraimidis and Spirakis 2006, Weighted random sampling with a reservoir; all weights equal.
     """
 
     def __init__(self, capacity: int, max_bytes: int = 256 * 2**20, seed: int = 0) -> None:
@@ -34,30 +41,50 @@ class Reservoir:
 
     def clear(self) -> None:
         """Forget all rows."""
-        self.seen, self._columns = 0, {}
-        self._room = self.capacity
-        self._generator = torch.Generator().manual_seed(self.seed)
+        self.seen, self._kept, self._room = 0, 0, self.capacity
+        self._columns: dict[str, Tensor] = {}
+        self._positions = self._priorities = torch.empty(0, dtype=torch.int64)
 
     def __len__(self) -> int:
-        return min(self.seen, self._room)
+        return self._kept
+
+    @property
+    def room(self) -> int:
+        """Rows that the bounds allow; known once a row was seen."""
+        return self._room
+
+    @property
+    def keys(self) -> Int64[Tensor, "len 2"]:
+        """Priority and position of each kept row, in the order of `take`."""
+        return torch.stack([self._priorities[: self._kept], self._positions[: self._kept]], dim=1)
 
     @property
     def columns(self) -> dict[str, Tensor]:
-        """The kept rows, each column of shape (len, ...), on the CPU."""
-        return {name: column[: len(self)] for name, column in self._columns.items()}
+        """All kept rows by position, each column of shape (len, ...), on the CPU."""
+        return self.take(self._positions[: self._kept].argsort())
 
-    def add(self, columns: Mapping[str, Tensor]) -> None:
+    def take(self, rows: Tensor) -> dict[str, Tensor]:
+        """Copies of some of the kept rows.
+
+        Args:
+            rows: Indices into `keys`.
+        """
+        return {name: column[rows] for name, column in self._columns.items()}
+
+    def add(self, columns: Mapping[str, Tensor], positions: Int64[Tensor, "rows"] | None = None) -> None:
         """Offer a batch of rows.
 
         Args:
             columns: Tensors of one length; every call has the same names and row shapes.
+            positions: Of the rows in the whole stream, each once; None where all of the stream comes this way.
 
         Raises:
             ValueError: Lengths, names, or row shapes differ.
         """
-        rows = {len(column) for column in columns.values()}
-        if len(rows) != 1:
-            raise ValueError(f"Expected columns of one length but got lengths {sorted(rows)}.")
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"Expected columns of one length but got lengths {sorted(lengths)}.")
+        rows = lengths.pop()
         if not self._columns:
             self._allocate(columns)
         if {n: c.shape[1:] for n, c in columns.items()} != {n: c.shape[1:] for n, c in self._columns.items()}:
@@ -65,8 +92,13 @@ class Reservoir:
                 f"Expected rows of {_shapes(self._columns)} as before but got {_shapes(columns)}; "
                 "rows of changing size cannot be kept together."
             )
-        source, target = self._places(rows.pop())
+        if positions is None:
+            positions = torch.arange(self.seen, self.seen + rows)
+        self.seen += rows
+        priorities = priority(self.seed, positions)
+        source, target = self._places(priorities)
         if len(source):
+            self._priorities[target], self._positions[target] = priorities[source], positions[source]
             for name, column in columns.items():
                 kept = column.detach()[source.to(column.device)]
                 self._columns[name][target] = kept.to("cpu", self._columns[name].dtype)
@@ -77,17 +109,43 @@ class Reservoir:
         self._columns = {
             name: torch.empty(self._room, *column.shape[1:], dtype=column.dtype) for name, column in columns.items()
         }
+        self._positions, self._priorities = (torch.empty(self._room, dtype=torch.int64) for _ in range(2))
 
-    def _places(self, rows: int) -> tuple[Tensor, Tensor]:
-        number = self.seen + torch.arange(rows)
-        place = (torch.rand(rows, generator=self._generator, dtype=torch.float64) * (number + 1)).long()
-        place = torch.where(number < self._room, number, place)
-        self.seen += rows
-        source = (place < self._room).nonzero()[:, 0]
-        target = place[source]
-        # Of rows that fall on one place the last stays, as if they had come one by one.
-        last = {int(t): int(s) for s, t in zip(source, target, strict=True)}
-        return torch.tensor(list(last.values()), dtype=torch.int64), torch.tensor(list(last), dtype=torch.int64)
+    def _places(self, priorities: Tensor) -> tuple[Tensor, Tensor]:
+        """Which new rows stay, and in whose place."""
+        kept = self._priorities[: self._kept]
+        source = torch.arange(len(priorities))
+        if self._kept == self._room:
+            source = (priorities < kept.max()).nonzero()[:, 0]
+        free = self._room - self._kept
+        if len(source) <= free:
+            target = torch.arange(self._kept, self._kept + len(source))
+        else:
+            stay = torch.cat([kept, priorities[source]]).topk(self._room, largest=False).indices
+            source = source[(stay[stay >= self._kept] - self._kept).sort().values]
+            vacant = torch.ones(self._room, dtype=torch.bool)
+            vacant[stay[stay < self._kept]] = False
+            target = vacant.nonzero()[: len(source), 0]
+        self._kept = min(self._room, self._kept + len(source))
+        return source, target
+
+
+def priority(seed: int, positions: Int64[Tensor, "rows"]) -> Int64[Tensor, "rows"]:
+    """Uniform random numbers from 0 to 2^63 - 1, each a function of the seed and one position alone.
+
+    Source:
+        Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators (SplitMix64).
+    """
+    with np.errstate(over="ignore"):
+        x = positions.numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x += _mixed(np.asarray(seed + 1).astype(np.uint64) * np.uint64(0xD1342543DE82EF95))
+        return torch.from_numpy((_mixed(x) >> np.uint64(1)).astype(np.int64))
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def _shapes(columns: Mapping[str, Tensor]) -> str:

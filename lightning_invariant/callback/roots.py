@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
+
+ROOTS = ("pytorch_lightning", "lightning.pytorch")
 
 
 def callback_bases() -> tuple[type[Any], ...]:
@@ -13,7 +16,7 @@ def callback_bases() -> tuple[type[Any], ...]:
         ImportError: Neither root is installed.
     """
     bases = []
-    for root in ("pytorch_lightning", "lightning.pytorch"):
+    for root in ROOTS:
         try:
             bases.append(import_module(root).Callback)
         except ModuleNotFoundError as error:
@@ -22,3 +25,9 @@ def callback_bases() -> tuple[type[Any], ...]:
     if not bases:
         raise ImportError("Expected pytorch_lightning or lightning to be installed; run: pip install pytorch-lightning")
     return tuple(bases)
+
+
+def inform(text: str) -> None:
+    """Tell the user where Lightning tells of checkpoints and stops."""
+    speaks = next((root for root in ROOTS if logging.getLogger(root).handlers), ROOTS[0])
+    logging.getLogger(speaks).info(text)

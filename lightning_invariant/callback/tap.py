@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -25,10 +26,13 @@ class Tap:
     Args:
         layer: Name of a submodule, as in `named_modules`.
         pick: Index, key or function that takes the latent out of a tuple or dict of outputs.
+        masked: Whether the latent is a pair of tensors: padded sets, and which of their points exist.
     """
 
-    def __init__(self, layer: str, pick: int | str | Callable[[Any], Tensor] | None = None) -> None:
-        self.layer, self.pick = layer, pick
+    def __init__(
+        self, layer: str, pick: int | str | Callable[[Any], Any] | None = None, *, masked: bool = False
+    ) -> None:
+        self.layer, self.pick, self.masked = layer, pick, masked
         self._handle: RemovableHandle | None = None
         self._module: nn.Module | None = None
         self._armed = False
@@ -47,6 +51,7 @@ class Tap:
         # Compiled code must neither trace the hook nor guard on its growing list.
         self._handle = module.register_forward_hook(torch.compiler.disable(self._record))  # type: ignore[arg-type]
         self._module = module
+        _forget_compiled(network)
 
     def detach(self) -> None:
         """Remove the hook and forget everything."""
@@ -60,24 +65,38 @@ class Tap:
         self._records.clear()
         self._armed = self._module is not None
 
-    def take(self, rows: int) -> tuple[Tensor, Tensor | None] | None:
+    def take(self, rows: int, views: int = 1) -> tuple[Any, Tensor | None] | None:
         """Stop recording; the first latent with as many rows as asked, and the layer's own input.
+
+        Args:
+            rows: Inputs in the batch.
+            views: Views of each input in the batch; of views that went through the layer as one batch the first counts.
 
         Raises:
             LatentError: The layer ran but gave no tensor with that many rows.
         """
         records, self._armed, self._records = self._records, False, []
-        if not records:
-            return None
-        for inputs, output in records:
-            z = self._select(output)
-            if z.dim() >= 1 and len(z) == rows:
-                first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
-                return z.detach(), first
-        raise LatentError(
-            f"Expected one latent for each of {rows} inputs from layer {self.layer!r} but got "
-            f"{len(self._select(records[0][1]))} rows; name a layer whose first axis is the batch."
-        )
+        for several in (1, views):
+            for inputs, output in records:
+                z = self._select(output)
+                if self._rows(z) == several * rows:
+                    first = inputs[0] if inputs and isinstance(inputs[0], Tensor) else None
+                    return self._detached(z, rows), first
+        return None if not records else self.latent(records[0][1], rows)
+
+    def latent(self, output: Any, rows: int) -> Any:
+        """The latent in an output.
+
+        Raises:
+            LatentError: There is none, or it has not as many rows as asked.
+        """
+        z = self._select(output)
+        if self._rows(z) != rows:
+            raise LatentError(
+                f"Expected one latent for each of {rows} inputs from layer {self.layer!r} but got {self._rows(z)} "
+                "rows; name a layer whose first axis is the batch."
+            )
+        return self._detached(z, rows)
 
     def first(self) -> Tensor:
         """Stop recording; the first latent, gradients and all, whatever its rows.
@@ -114,7 +133,14 @@ class Tap:
         if self._armed:
             self._records.append((inputs, output))
 
-    def _select(self, output: Any) -> Tensor:
+    def _rows(self, z: Any) -> int:
+        z = z[0] if self.masked else z
+        return len(z) if z.dim() else 0
+
+    def _detached(self, z: Any, rows: int) -> Any:
+        return tuple(part.detach()[:rows] for part in z) if self.masked else z.detach()[:rows]
+
+    def _select(self, output: Any) -> Any:
         if callable(self.pick):
             output = self.pick(output)
         elif self.pick is not None:
@@ -124,6 +150,13 @@ class Tap:
                 raise LatentError(
                     f"Expected layer {self.layer!r} to give an output with {self.pick!r} but got {_kind(output)}."
                 ) from error
+        if self.masked:
+            if isinstance(output, (tuple, list)) and [type(part) for part in output] == [Tensor, Tensor]:
+                return tuple(output)
+            raise LatentError(
+                f"Expected layer {self.layer!r} to give latents and a mask, since the projection is ragged, but got "
+                f"{_kind(output)}; take both out with pick=, or read the mask off the batch with mask=."
+            )
         if not isinstance(output, Tensor):
             raise LatentError(
                 f"Expected layer {self.layer!r} to give a tensor but got {_kind(output)}; "
@@ -150,6 +183,15 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
         f"Expected the name of a layer of {type(network).__name__} but got {name!r}; "
         + (f"near are {', '.join(map(repr, near))}." if near else "it has no layers.")
     )
+
+
+def _forget_compiled(network: nn.Module) -> None:
+    """Compiled code that has run without the hook would never call it (pytorch issue 117758)."""
+    if "torch._dynamo" in sys.modules and any(
+        getattr(module, "_compiled_call_impl", None) is not None or type(module).__name__ == "OptimizedModule"
+        for module in network.modules()
+    ):
+        torch._dynamo.reset()
 
 
 def pooled(z: Tensor, representation: Representation, pool: Pool | None) -> Tensor:

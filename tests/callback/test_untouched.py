@@ -10,6 +10,7 @@ from tests.callback.loops import REPRESENTATION, Classifier, fit, trainer
 
 
 def callback(**settings):
+    settings = {"max_overhead": None} | settings
     return InvariantCallback("encoder", REPRESENTATION, **settings)
 
 
