@@ -93,7 +93,7 @@ def _belonging(account: Mapping[str, Any]) -> str:
 
 
 def _require_private(client: HfApi, target: Target) -> None:
-    info = client.repo_info(target.repo_id, revision=target.revision)
+    info = client.model_info(target.repo_id, revision=target.revision)
     if target.private and not info.private:
         raise HubError(
             f"Expected a private repository but {target.repo_id} exists and is public; make it private in its "

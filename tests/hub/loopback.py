@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
 __all__ = ["USER", "Fault", "Hub", "RefusalError", "Repository"]
 
 SLOW = 2.0
@@ -82,6 +84,14 @@ class Hub(ThreadingHTTPServer):
             "NO_PROXY": "127.0.0.1",
         }
         return settings if token else settings | {"HF_TOKEN": "", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
+
+    def serve(self, monkeypatch: pytest.MonkeyPatch, home: Path, token: str = "hf_loopback") -> None:
+        """Be the Hub of this very process until the test ends."""
+        from huggingface_hub import constants
+
+        for name, value in self.environment(home, token).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", self.profile == "lfs")
 
     def python(self, code: str, home: Path, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a program whose Hub this is, with a cache of its own."""

@@ -1,0 +1,165 @@
+"""What is to be uploaded, as folders on the local disk: it survives an error, a kill, a Hub that is away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from lightning_invariant.errors import ArtifactError, HubError
+from lightning_invariant.hub.directory import STALE, STALE_AFTER, check_replaceable, replace_directory
+from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes, write_json
+from lightning_invariant.hub.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENTRY, ENCODER, PROOF = "entry.json", "encoder", "proof.safetensors"
+_DONE = ".done-"
+_PULL = ".pull-"
+
+
+def default_queue() -> Path:
+    """The folder of LIGHTNING_INVARIANT_QUEUE, or one in the user's cache."""
+    if named := os.environ.get("LIGHTNING_INVARIANT_QUEUE"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lightning-invariant" / "queue"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One export on its way to the Hub.
+
+    Args:
+        folder: Of the entry.
+        target: Where it goes.
+        message: Of the commit.
+        run: Of one training; a newer export of the same run and target takes the place of an older one.
+        trouble: Why it was not uploaded when it was last tried; "" if it was not tried.
+        refused: Whether it must not be uploaded, because it loads to other features than the live network's.
+    """
+
+    folder: Path
+    target: Target
+    message: str
+    run: str
+    trouble: str = ""
+    refused: bool = False
+
+    @property
+    def encoder(self) -> Path:
+        """The exported encoder."""
+        return self.folder / ENCODER
+
+    @property
+    def proof(self) -> Path:
+        """Live features beside it; the file is missing if the user exported by hand."""
+        return self.folder / PROOF
+
+
+class Queue:
+    """Entries in a folder, the oldest first; each appears and vanishes as a whole.
+
+    Args:
+        folder: Made when something is added.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else default_queue()
+
+    def check(self) -> None:
+        """Refuse a folder that could not be written.
+
+        Raises:
+            ArtifactError: It cannot.
+        """
+        check_replaceable(self.folder / "entry")
+
+    def add(self, target: Target, fill: Callable[[Path], None], *, message: str, run: str) -> Entry:
+        """Add an entry.
+
+        Args:
+            target: Where it goes.
+            fill: Writes `ENCODER` and perhaps `PROOF` into an empty folder; if it raises, nothing is added.
+            message: Of the commit.
+            run: Of one training.
+
+        Raises:
+            ArtifactError: The folder cannot be written.
+        """
+        self._clean_up()
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+
+        def complete(fresh: Path) -> None:
+            fill(fresh)
+            write_json(fresh / ENTRY, {"target": target.to_dict(), "message": message, "run": run})
+
+        replace_directory(self.folder / name, complete, keep=lambda name: False)
+        return Entry(self.folder / name, target, message, run)
+
+    def entries(self) -> list[Entry]:
+        """All that can be read, the oldest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (self._read(path) for path in sorted(self.folder.iterdir()) if not path.name.startswith("."))
+        return [entry for entry in found if entry is not None]
+
+    def same_run(self, entry: Entry) -> list[Entry]:
+        """Exports of one run to one place, the oldest first; each newer one takes the place of those before it."""
+        return [other for other in self.entries() if (other.run, other.target) == (entry.run, entry.target)]
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out."""
+        gone = self.folder / f"{_DONE}{entry.folder.name}"
+        with suppress(FileNotFoundError):
+            os.rename(entry.folder, gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    def note(self, entry: Entry, trouble: str, *, refused: bool = False) -> None:
+        """Keep with an entry why it was not uploaded."""
+        data = asdict(entry) | {"target": entry.target.to_dict(), "trouble": trouble, "refused": refused}
+        del data["folder"]
+        fresh = entry.folder / f".{ENTRY}"
+        write_json(fresh, data)
+        os.replace(fresh, entry.folder / ENTRY)
+
+    def lock(self, target: Target) -> FileLock:
+        """Held by whoever uploads to a repository; it is free again when its process ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(target.repo_id.encode()).hexdigest()[:16]
+        return FileLock(self.folder / f".lock-{digest}")
+
+    def pull_of(self, run: str) -> str | None:
+        """The pull request that a run opened, "refs/pr/3"."""
+        path = self.folder / f"{_PULL}{run}"
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def remember_pull(self, run: str, pull: str) -> None:
+        """Let later exports of a run go to the pull request that it opened."""
+        (self.folder / f"{_PULL}{run}").write_text(pull, encoding="utf-8")
+
+    def _read(self, folder: Path) -> Entry | None:
+        try:
+            data: dict[str, Any] = parse_json(read_bytes(folder / ENTRY, JSON_LIMIT), str(folder / ENTRY))
+            target = Target.from_dict(data.pop("target"))
+            return Entry(folder, target, **{key: data[key] for key in data if key in Entry.__dataclass_fields__})
+        except (ArtifactError, HubError, KeyError, TypeError, json.JSONDecodeError):
+            return None
+
+    def _clean_up(self) -> None:
+        """Remove what killed processes left half written, and pull requests of runs long gone."""
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                age = time.time() - path.stat().st_mtime
+                if path.name.startswith((STALE, _DONE)) and age > STALE_AFTER:
+                    shutil.rmtree(path, ignore_errors=True)
