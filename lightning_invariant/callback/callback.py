@@ -89,7 +89,7 @@ class InvariantCallback(*callback_bases()):
 
     def __init__(
         self,
-        layer: LatentFunction | str,
+        layer: str | LatentFunction,
         representation: str | Representation,
         *,
         projection: Projection | None = None,
