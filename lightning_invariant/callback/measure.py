@@ -1,36 +1,65 @@
-"""From evidence to numbers: probes and errors of raw and projected latents side by side."""
+"""From evidence to numbers: probes, errors and health of raw and projected latents side by side."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lightning_invariant.callback.names import SCORES
+from lightning_invariant.callback.health import equivariance_health, feature_health, orbit_health
+from lightning_invariant.callback.scores import probe_scores
 from lightning_invariant.errors import LatentError
-from lightning_invariant.metrics import equivariance_error, invariance_error
-from lightning_invariant.probes import accuracy, knn_predict, r2, ridge_fit
+from lightning_invariant.probes import DEFAULT_PROBES, ProbeName
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lightning_invariant.callback.evidence import Evidence
     from lightning_invariant.projections.projection import Projection
 
-ERROR_CEILING = 1e3
+CEILING = 1e3
 """Logged in place of an error that is infinite, since a logged infinity stops EarlyStopping."""
 
 
-def measure(evidence: Evidence, projection: Projection, *, neighbours: int) -> dict[str, float]:
-    """Every number of `names.SCORES` (where there are labels) and `names.ERRORS`, all finite.
+@dataclass(frozen=True)
+class Measurement:
+    """What a report says and shows.
+
+    Args:
+        numbers: Name of `names.METRICS` to a finite value, dimensionless.
+        raw: The latents that were measured.
+        invariant: The same, projected.
+        elements: Equivariance error of each group element or class of elements.
+        tolerance: Largest equivariance error that counts as holding.
+    """
+
+    numbers: Mapping[str, float]
+    raw: Evidence
+    invariant: Evidence
+    elements: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float = 0.0
+
+
+def measure(
+    evidence: Evidence,
+    projection: Projection,
+    *,
+    neighbours: int,
+    probes: Sequence[ProbeName] = DEFAULT_PROBES,
+    seed: int = 0,
+) -> Measurement:
+    """Every number of `names`: scores where there are labels, errors, and health.
 
     Args:
         evidence: Latents and labels; rows finite.
         projection: On the latents' device.
-        neighbours: k of the kNN probe; at most the bank is used.
-
-    Returns:
-        Name to value, dimensionless.
+        neighbours: k of the nearest-neighbour probes; at most the bank is used.
+        probes: Which probes are fitted.
+        seed: Of hard negatives and intervals.
 
     Raises:
         LatentError: Fewer than two queries or an empty bank.
@@ -40,22 +69,22 @@ def measure(evidence: Evidence, projection: Projection, *, neighbours: int) -> d
             f"Expected at least 2 queries and 1 bank row with finite latents but got {len(evidence.queries)} and "
             f"{len(evidence.bank)}; look for NaN in the layer, or validate on more samples."
         )
-    features, moved = project(projection, evidence.queries), project(projection, evidence.moved)
-    numbers = {
-        "raw/error": invariance_error(evidence.moved, evidence.queries),
-        "invariant/error": invariance_error(moved, features),
-        "equivariance/error": equivariance_error(
-            evidence.moved, evidence.queries, projection.representation, evidence.elements
-        ),
-    }
-    if evidence.labels is not None and evidence.bank_labels is not None:
-        sets = {
-            "raw": (evidence.bank, evidence.moved),
-            "invariant": (project(projection, evidence.bank), moved),
-            "upright": (evidence.bank, evidence.queries),
-        }
-        numbers |= _scores(sets, evidence.bank_labels, evidence.labels, neighbours)
-    return {name: _bounded(name, float(value)) for name, value in numbers.items()}
+    features = projected(evidence, projection)
+    numbers = probe_scores(evidence, features, probes, neighbours, seed)
+    few, few_features = evidence.few(), features.few()
+    layer, elements, tolerance = equivariance_health(few, projection.representation)
+    numbers |= layer
+    for name, part in (("raw", few), ("invariant", few_features)):
+        numbers |= {f"{name}/{key}": value for key, value in feature_health(part, projection).items()}
+    numbers |= orbit_health(few, few_features, projection, seed)
+    bounded = {name: bounded_number(name, float(value)) for name, value in numbers.items()}
+    return Measurement(bounded, evidence, features, elements, tolerance)
+
+
+def projected(evidence: Evidence, projection: Projection) -> Evidence:
+    """The evidence with features in place of latents."""
+    names = ("bank", "queries", "moved")
+    return replace(evidence, **{name: project(projection, getattr(evidence, name)) for name in names})
 
 
 def project(projection: Projection, z: Tensor, chunk: int = 1024) -> Tensor:
@@ -64,22 +93,8 @@ def project(projection: Projection, z: Tensor, chunk: int = 1024) -> Tensor:
         return torch.cat([projection(rows) for rows in z.split(chunk)]) if len(z) else projection(z)
 
 
-def _scores(
-    sets: dict[str, tuple[Tensor, Tensor]], targets: Tensor, truth: Tensor, neighbours: int
-) -> dict[str, float]:
-    score = r2 if targets.is_floating_point() else accuracy
-    numbers: dict[str, float] = {}
-    for name, (bank, queries) in sets.items():
-        known, asked = targets.to(bank.device), truth.to(bank.device)
-        nearest = knn_predict(bank, known, queries, k=min(neighbours, len(bank)))
-        numbers[f"{name}/knn"] = float(score(nearest, asked))
-        numbers[f"{name}/linear"] = float(score(ridge_fit(bank, known).predict(queries), asked))
-    for probe in ("knn", "linear"):
-        numbers[f"gap/{probe}"] = numbers[f"invariant/{probe}"] - numbers[f"raw/{probe}"]
-    return numbers
-
-
-def _bounded(name: str, value: float) -> float:
+def bounded_number(name: str, value: float) -> float:
+    """A value that can be logged: infinities become 1000, and a score or share that is no number the worst one."""
     if math.isnan(value):
-        return 0.0 if name in SCORES else ERROR_CEILING
-    return max(-ERROR_CEILING, min(ERROR_CEILING, value))
+        return CEILING if name.endswith(("error", "worst")) else 0.0
+    return max(-CEILING, min(CEILING, value))

@@ -8,7 +8,9 @@ from lightning_invariant.metrics.agreement import (
     spearman,
 )
 from lightning_invariant.metrics.certificate import Certificate
+from lightning_invariant.metrics.elements import element_classes
 from lightning_invariant.metrics.invariance import equivariance_error, equivariance_errors, invariance_error
+from lightning_invariant.metrics.misfit import Fit, better_fits
 from lightning_invariant.metrics.orbits import is_exact, orbit_distance
 from lightning_invariant.metrics.rank import collapse, effective_rank
 from lightning_invariant.metrics.separation import (
@@ -16,16 +18,20 @@ from lightning_invariant.metrics.separation import (
     hard_negatives,
     has_hard_negatives,
     orbit_retrieval,
+    relative_distance,
 )
 from lightning_invariant.metrics.subgroup import holding_subgroup
 
 __all__ = [
     "Certificate",
     "Distortion",
+    "Fit",
+    "better_fits",
     "collapse",
     "distance_spearman",
     "distortion",
     "effective_rank",
+    "element_classes",
     "equivariance_error",
     "equivariance_errors",
     "hard_negative_ratio",
@@ -37,5 +43,6 @@ __all__ = [
     "neighbour_agreement",
     "orbit_distance",
     "orbit_retrieval",
+    "relative_distance",
     "spearman",
 ]

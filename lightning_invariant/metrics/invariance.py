@@ -8,6 +8,7 @@ import torch
 
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.actions import mean_distance
+from lightning_invariant.metrics.elements import element_classes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -70,7 +71,7 @@ def equivariance_error(
 def equivariance_errors(
     z_moved: Float[Tensor, "B *shape"], z: Float[Tensor, "B *shape"], representation: Representation | str, g: Tensor
 ) -> dict[str, float]:
-    """The equivariance error of every group element that occurs, by the element's label.
+    """The equivariance error of every group element that occurs, or of every class of elements of a large group.
 
     Args:
         z_moved: Latents of the moved inputs.
@@ -79,7 +80,7 @@ def equivariance_errors(
         g: One element for each sample (B, *element_shape).
 
     Returns:
-        Label to error, in the order of the elements' numbers.
+        Name of the element or class (`element_classes`) to its error, in their order.
 
     Raises:
         LatentError: The latents do not fit the representation.
@@ -94,11 +95,8 @@ def equivariance_errors(
     moved, expected = _rows(z_moved, representation.move(z, g))
     scale = _scale(_rows(z, z)[0])
     gaps = (moved - expected).norm(dim=1).cpu()
-    elements, rows = g.cpu().unique(dim=0, return_inverse=True)
-    errors = {}
-    for number, element in enumerate(elements):
-        errors[representation.group.label(element)] = _relative(gaps[rows == number], scale)
-    return errors
+    names, rows = element_classes(representation.group, g)
+    return {name: _relative(gaps[rows == number], scale) for number, name in enumerate(names)}
 
 
 def _rows(moved: Tensor, still: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,9 +81,21 @@ def hard_negative_ratio(
     if not has_hard_negatives(representation):
         return None
     with torch.no_grad():
-        f, apart = project(z).double(), project(hard_negatives(z, representation, generator)).double()
+        return relative_distance(project(hard_negatives(z, representation, generator)), project(z))
+
+
+def relative_distance(negatives: Float[Tensor, "B K"], f: Float[Tensor, "B K"]) -> float:
+    """Mean distance of features to those of their hard negatives over the mean distance between different samples.
+
+    Args:
+        negatives: Features of hard negatives.
+        f: Features of the latents that they were made from, row by row.
+
+    Returns:
+        0 if they are not told apart, or if the features have collapsed.
+    """
     scale = mean_distance(f)
-    return (apart - f).norm(dim=1).mean().item() / scale if scale > 0 else 0.0
+    return (negatives.double() - f.double()).norm(dim=1).mean().item() / scale if scale > 0 else 0.0
 
 
 def orbit_retrieval(

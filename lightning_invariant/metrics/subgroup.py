@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightning_invariant.groups import Cyclic, Dihedral, FiniteGroup, Translations
+from lightning_invariant.metrics.elements import LISTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lightning_invariant.groups import Group
-
-SEARCH_LIMIT = 128
-"""Largest group whose subgroups are searched; beyond it only "all of it" is told from "not all of it"."""
 
 
 def holding_subgroup(errors: Mapping[str, float], group: Group, tolerance: float) -> str:
@@ -28,7 +26,8 @@ def holding_subgroup(errors: Mapping[str, float], group: Group, tolerance: float
 
     Returns:
         The group's name if all of it holds; "C4" or "D2" for subgroups of C_n and D_n, "the identity only", or "a
-        subgroup of 4 of 24 elements"; "not all of SO3" for groups whose subgroups are not searched.
+        subgroup of 4 of 24 elements"; "not all of SO3" for groups of more than 64 elements, whose subgroups are not
+        searched.
 
     Raises:
         ValueError: A label is not one of the group's elements.
@@ -37,7 +36,7 @@ def holding_subgroup(errors: Mapping[str, float], group: Group, tolerance: float
         >>> holding_subgroup({"90°": 0.01, "45°": 0.6}, Cyclic(8), tolerance=0.1)
         'C4'
     """
-    if not isinstance(group, FiniteGroup) or group.order > SEARCH_LIMIT:
+    if not isinstance(group, FiniteGroup) or group.order > LISTED:
         return str(group) if all(error <= tolerance for error in errors.values()) else f"not all of {group}"
     numbers = {group.label(g): int(g) for g in group.elements()}
     if unknown := set(errors) - set(numbers):
