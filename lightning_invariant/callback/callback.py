@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from lightning_invariant.callback.tap import Pool
 from lightning_invariant.errors import LayerError
 from lightning_invariant.groups import Representation, Sampled
 from lightning_invariant.groups.actions import InputAction
+from lightning_invariant.probes import DEFAULT_PROBES, PROBES, ProbeName
 from lightning_invariant.projections import Projection, choose
 from lightning_invariant.tracking import Report, publish
 
@@ -72,7 +73,9 @@ class InvariantCallback(*callback_bases()):
         bank_size: Training inputs kept for the probes.
         sample_size: Validation inputs kept, for each loader.
         max_bytes: Bound on the memory of each of those two samples.
-        neighbours: k of the kNN probe.
+        probes: Which probes are fitted: "knn", "weighted_knn", "cosine_knn", "weighted_cosine_knn", "linear" (ridge),
+            "logistic".
+        neighbours: k of the nearest-neighbour probes.
         embeddings: Whether points and pictures are written.
         export_dir: Folder for the exported encoder at the end of `fit`; None to export nothing.
         export_name: Of the model on its card; the folder's name if None.
@@ -81,7 +84,7 @@ class InvariantCallback(*callback_bases()):
 
     Raises:
         ParseError: The representation cannot be read.
-        ValueError: A number is below 1, or the projection is for another representation.
+        ValueError: A number is below 1, a probe is not known, or the projection is for another representation.
 
     Source:
         Hansen, Calissano, Feragen 2024, Interpreting Equivariant Representations (arXiv 2401.12588).
@@ -105,6 +108,7 @@ class InvariantCallback(*callback_bases()):
         bank_size: int = 2000,
         sample_size: int = 2000,
         max_bytes: int = 256 * 2**20,
+        probes: Sequence[ProbeName] = DEFAULT_PROBES,
         neighbours: int = 5,
         embeddings: bool = True,
         export_dir: str | Path | None = None,
@@ -122,6 +126,7 @@ class InvariantCallback(*callback_bases()):
             max_bytes=max_bytes,
             neighbours=neighbours,
         )
+        _require_known(probes)
         self.projection = projection if projection is not None else _default(self.representation, features, mask)
         if self.projection.representation != self.representation:
             raise ValueError(
@@ -141,7 +146,9 @@ class InvariantCallback(*callback_bases()):
         self.layer = self._tap.layer
         self._collector = Collector(self._source, content, bank_size, sample_size, max_bytes, seed)
         survey = Survey(self._collector, measured.representation, action)
-        self._reporter = Reporter(measured, survey, self._findings, self._budget, neighbours, embeddings, prefix)
+        self._reporter = Reporter(
+            measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix
+        )
         self._validations = 0
         self._checked, self._called, self._due, self._final = False, False, True, False
         self._from_start = False
@@ -364,6 +371,12 @@ def _require_monitorable(representation: Representation) -> None:
             f"Expected a group that acts on single latents but got {representation.group}, which is known by samples "
             "of the input only; name the symmetry that the augmentation approximates, such as 'C4: 64 trivial'."
         )
+
+
+def _require_known(probes: Sequence[str]) -> None:
+    wrong = [name for name in ([probes] if isinstance(probes, str) else probes) if name not in PROBES]
+    if wrong or isinstance(probes, str):
+        raise ValueError(f"Expected a list of probes among {', '.join(PROBES)} but got {wrong or probes!r}.")
 
 
 def _require_positive(**numbers: int) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lightning_invariant.tracking import spread_rows
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -24,6 +26,8 @@ class Evidence:
         elements: The group elements, shape (M, *element_shape).
         labels: Of the queries, shape (M,), or None.
         thumbnails: Pictures of the moved inputs, shape (M, C, H, W), or None.
+        round_trip: What moving an input by its element and back changes in it, over the input's own length, shape (M,);
+            NaN where that was not measured, None where nothing was.
         simulated: True where `moved` is rho(g) applied to `queries` because inputs could not be moved.
     """
 
@@ -34,7 +38,18 @@ class Evidence:
     elements: Tensor
     labels: Tensor | None
     thumbnails: Tensor | None = None
+    round_trip: Tensor | None = None
     simulated: bool = False
+
+    @property
+    def action_error(self) -> float:
+        """Mean of `round_trip`: what interpolation of the inputs alone costs, 0 where nothing was measured."""
+        known = self.round_trip[self.round_trip.isfinite()] if self.round_trip is not None else torch.empty(0)
+        return float(known.double().mean()) if len(known) else 0.0
+
+    def few(self, limit: int = 500) -> Evidence:
+        """The same bank with at most so many queries, spread over all of them."""
+        return self.ordered(torch.arange(len(self.bank)), spread_rows(len(self.queries), limit))
 
     def to(self, device: torch.device | str) -> Evidence:
         """The same on another device; group elements and pictures stay on the CPU."""
@@ -81,6 +96,7 @@ class Evidence:
             elements=self.elements[1::2],
             labels=None if self.labels is None else self.labels[1::2],
             thumbnails=None if self.thumbnails is None else self.thumbnails[1::2],
+            round_trip=None if self.round_trip is None else self.round_trip[1::2],
             simulated=self.simulated,
         )
 

@@ -33,7 +33,7 @@ HELD = 0.05
 EXCUSED = 0.3
 """Most that interpolation of the inputs can excuse."""
 LISTED_ROWS, PAIRED_ROWS, SEARCHED_ROWS = 128, 48, 12
-"""Latents between which orbit distances are taken: where elements are listed, matched or solved pair by pair, searched."""
+"""Latents between which orbit distances are taken: where elements are listed, solved pair by pair, searched."""
 
 
 def equivariance_health(

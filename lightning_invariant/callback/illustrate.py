@@ -9,46 +9,54 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.callback.measure import project
+from lightning_invariant.callback.measure import CEILING
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.tracking import Embedding, Report, scatter_pair, spread_rows
+from lightning_invariant.tracking import Embedding, Report, equivariance_bars, scatter_pair, spread_rows
 
 if TYPE_CHECKING:
-    from lightning_invariant.callback.evidence import Evidence
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
     from lightning_invariant.callback.findings import Findings
-    from lightning_invariant.projections import Projection
+    from lightning_invariant.callback.measure import Measurement
 
 PICTURED = 400
 """Samples in the scatter picture, each drawn as it came and as it was moved."""
-SCATTER = "latents"
-"""Tag of the raw beside projected picture."""
+SCATTER, BARS = "latents", "equivariance"
+"""Tags of the raw beside projected picture and of the equivariance error of each element."""
 
 
-def illustrated(report: Report, evidence: Evidence, projection: Projection, *, prefix: str = "") -> Report:
+def illustrated(report: Report, measured: Measurement, *, prefix: str = "") -> Report:
     """The report with projector points and pictures.
 
     Args:
         report: Its numbers and messages.
-        evidence: What they were computed from.
-        projection: On the evidence's device.
+        measured: What they say, and the latents that they were computed from.
         prefix: Put before every tag.
     """
-    raw = (evidence.queries.cpu(), evidence.moved.cpu())
-    invariant = tuple(project(projection, z).cpu() for z in (evidence.queries, evidence.moved))
+    evidence = measured.raw
     labels = None if evidence.labels is None else evidence.labels.cpu()
-    rows = spread_rows(len(evidence.queries), PICTURED)
-    pair = [torch.cat([still[rows], moved[rows]]) for still, moved in (raw, invariant)]
-    draw = partial(
-        scatter_pair,
-        *pair,
-        None if labels is None else labels[rows].repeat(2),
-        moved=torch.arange(2 * len(rows)) >= len(rows),
-    )
     embeddings = {
-        prefix + tag: Embedding(moved, labels, evidence.thumbnails)
-        for tag, (_, moved) in (("raw", raw), ("invariant", invariant))
+        f"{prefix}{tag}": Embedding(part.moved.cpu(), labels, evidence.thumbnails)
+        for tag, part in (("raw", evidence), ("invariant", measured.invariant))
     }
-    return replace(report, embeddings=embeddings, figures={prefix + SCATTER: draw})
+    figures: dict[str, Callable[[], Figure]] = {prefix + SCATTER: _scatter(measured, labels)}
+    if measured.elements and not evidence.simulated:
+        bounded = {name: min(error, CEILING) for name, error in measured.elements.items()}
+        figures[prefix + BARS] = partial(equivariance_bars, bounded, round(measured.tolerance, 3))
+    return replace(report, embeddings=embeddings, figures=figures)
+
+
+def _scatter(measured: Measurement, labels: Tensor | None) -> Callable[[], Figure]:
+    rows = spread_rows(len(measured.raw.queries), PICTURED)
+    pair = [
+        torch.cat([part.queries[rows.to(part.queries.device)], part.moved[rows.to(part.moved.device)]]).cpu()
+        for part in (measured.raw, measured.invariant)
+    ]
+    shown = None if labels is None or labels.ndim > 1 else labels[rows].repeat(2)
+    return partial(scatter_pair, *pair, shown, moved=torch.arange(2 * len(rows)) >= len(rows))
 
 
 def picture(report: Report, findings: Findings, *, prefix: str = "") -> bytes | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 from lightning_invariant.callback.budget import Budget
+from lightning_invariant.callback.diagnose import diagnose
 from lightning_invariant.callback.evidence import Evidence
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import gathered, process_count, shared
 from lightning_invariant.callback.illustrate import illustrated, picture
-from lightning_invariant.callback.measure import measure
-from lightning_invariant.callback.names import METRICS, SCORES
+from lightning_invariant.callback.measure import Measurement, measure
+from lightning_invariant.callback.names import WORST, score_names
 from lightning_invariant.callback.progress import forwarding
 from lightning_invariant.callback.survey import Survey
+from lightning_invariant.probes import ProbeName
 from lightning_invariant.projections import Projection
 from lightning_invariant.tracking import Report
 
@@ -37,7 +40,8 @@ class Reporter:
         survey: Gives evidence.
         findings: Where failures go.
         budget: What reports may cost.
-        neighbours: k of the kNN probe.
+        probes: Which probes are fitted.
+        neighbours: k of the nearest-neighbour probes.
         embeddings: Whether points and pictures are made.
         prefix: Put before every name.
         samples: Sizes of the bank and of the queries that were measured last.
@@ -47,6 +51,7 @@ class Reporter:
     survey: Survey
     findings: Findings
     budget: Budget
+    probes: Sequence[ProbeName]
     neighbours: int
     embeddings: bool
     prefix: str
@@ -72,7 +77,7 @@ class Reporter:
         report = Report(trainer.global_step, scalars, messages=self.findings.fresh())
         if shown is None or not self.embeddings:
             return report
-        return illustrated(report, shown, self.projection, prefix=self.prefix)
+        return illustrated(report, shown, prefix=self.prefix)
 
     def least(self) -> float:
         """Smallest share of the samples that is of use."""
@@ -90,19 +95,19 @@ class Reporter:
 
     def _numbers(
         self, trainer: Trainer, network: LightningModule, last: Report | None, share: float
-    ) -> tuple[dict[str, float], Evidence | None]:
-        """Numbers of every validation loader, on every process; evidence of the first loader on rank 0."""
+    ) -> tuple[dict[str, float], Measurement | None]:
+        """Numbers of every validation loader, on every process; what the first loader's are of, on rank 0."""
         numbers: dict[str, float] = {}
-        shown: Evidence | None = None
+        shown: Measurement | None = None
         seen = set().union(*gathered(set(self.survey.collector.samples)))
         for loader in sorted(seen) or [0]:
             # A layer that was not called is a finding of its own.
             parts = self._parts(trainer, network, loader, share) if seen else []
-            evidence, outcome = self._measure(network, parts[0]) if parts else (None, None)
-            shown = evidence if loader == 0 else shown
+            measured = self._measure(network, parts[0]) if parts else None
+            shown = measured if loader == 0 else shown
             suffix = f"/dataloader_{loader}" if loader else ""
-            measured = shared(outcome) or self._fallback(last, suffix)
-            numbers |= {f"{name}{suffix}": value for name, value in measured.items()}
+            found = shared(None if measured is None else measured.numbers) or self._fallback(last, suffix)
+            numbers |= {f"{name}{suffix}": value for name, value in found.items()}
         return numbers, shown
 
     def _parts(self, trainer: Trainer, network: LightningModule, loader: int, share: float) -> list[Evidence]:
@@ -124,22 +129,26 @@ class Reporter:
         """The scatter of a report as PNG, None where it has none or matplotlib is missing."""
         return picture(report, self.findings, prefix=self.prefix)
 
-    def _measure(self, network: LightningModule, whole: Evidence) -> tuple[Evidence | None, dict[str, float] | None]:
+    def _measure(self, network: LightningModule, whole: Evidence) -> Measurement | None:
         with self.findings.guarding("report", strict=False):
+            layer = self.survey.collector.source.tap.layer
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
             evidence, dropped = whole.to(device).finite()
             if dropped:
-                layer = self.survey.collector.source.tap.layer
                 self.findings.add(
                     "nan", f"latents of {layer!r} with NaN or infinity were left out, {dropped} at first."
                 )
             self.projection.to(device)
             self.samples = {"bank": len(evidence.bank), "queries": len(evidence.queries)}
-            return evidence, measure(evidence, self.projection, neighbours=self.neighbours)
-        return None, None
+            measured = measure(evidence, self.projection, neighbours=self.neighbours, probes=self.probes)
+            with self.findings.guarding("diagnosis", strict=False):
+                for key, text in diagnose(measured, self.projection, network, layer):
+                    self.findings.add(key, text)
+            return measured
+        return None
 
     def _fallback(self, last: Report | None, suffix: str) -> dict[str, float]:
         """The last values, or the worst: a key that is missing or NaN would end a training that monitors it."""
         known = {} if last is None else last.scalars
-        worst = {name: 0.0 if name in SCORES else 1.0 for name in METRICS}
+        worst = dict.fromkeys(score_names(self.probes), 0.0) | WORST
         return {name: known.get(f"{self.prefix}{name}{suffix}", value) for name, value in worst.items()}

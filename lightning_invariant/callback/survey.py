@@ -28,6 +28,10 @@ TRIED = 8
 """Inputs of which a route is tried out."""
 ALIKE = 0.05
 """Largest relative difference between a route's latents and those of the user's own step; bfloat16 stays below it."""
+ELEMENTS = 0x5EED_0F_E1E5
+"""Added to the seed of group elements: data that somebody drew with a small seed must not follow the same numbers."""
+RETURNED = 128
+"""Inputs that are moved back to see what interpolation costs."""
 PICTURE = 32
 """Pixels a side of the pictures that are kept beside latents."""
 Columns = dict[str, Tensor]
@@ -73,7 +77,7 @@ class Survey:
         spare = _spare(columns, queries)
         together(lambda: self._find_route(network, precision, columns if len(queries.rows) else spare))
         self._agree_on_route()
-        generator = torch.Generator().manual_seed(collector.seed + 1 + loader)
+        generator = torch.Generator().manual_seed(ELEMENTS + collector.seed + loader)
         elements = self.representation.group.sample(queries.total, generator)[queries.places]
         task = _Task(network, precision, columns, spare, queries, known, elements)
         mine = together(lambda: self._local(task))
@@ -156,8 +160,10 @@ class Survey:
             reachable = route is not None and task.known.total > 0
             latent_bank = self._encode(task, task.known, lambda part: bank.take(known[part])) if reachable else z[:0]
             bank_labels = bank.take(known).get("y") if reachable else None if labels is None else labels[:0]
-        pictures = None if turn is None else turn.pictures(len(z))
-        return Evidence(latent_bank, bank_labels, z, moved, task.elements, labels, pictures, simulated=turn is None)
+        pictures, trips = (None, None) if turn is None else (turn.pictures(len(z)), turn.round_trips())
+        return Evidence(
+            latent_bank, bank_labels, z, moved, task.elements, labels, pictures, trips, simulated=turn is None
+        )
 
     def _encode(self, task: _Task, share: Share, load: Callable[[Tensor], Columns]) -> Tensor:
         forwards = -(-max(share.counts) // CHUNK) if len(share.counts) > 1 else 0
@@ -209,18 +215,21 @@ class _Task:
 
 
 class _Turn:
-    """Loads moved inputs, and keeps small pictures of them."""
+    """Loads moved inputs, keeps small pictures of them, and sees what moving some of them back leaves."""
 
     def __init__(self, task: _Task, action: InputAction) -> None:
         self.task, self.action = task, action
         self._pictures: list[Tensor | None] = []
+        self._trips: list[Tensor] = []
 
     def __call__(self, part: Tensor) -> Columns:
         columns, elements = self.task.still(part), self.task.elements[part]
         if "mask" in columns:
             columns["x"], columns["mask"] = self.action.move((columns["x"], columns["mask"]), elements)
         else:
-            columns["x"] = self.action.move(columns["x"], elements)
+            still = columns["x"]
+            columns["x"] = self.action.move(still, elements)
+            self._trips.append(self._round_trip(still, columns["x"], part))
         self._pictures.append(_picture(columns["x"]))
         return columns
 
@@ -228,6 +237,25 @@ class _Turn:
         """Of the first so many moved inputs."""
         found = [picture for picture in self._pictures if picture is not None]
         return torch.cat(found)[:rows] if found else None
+
+    def round_trips(self) -> Tensor | None:
+        """Of each input, NaN where it was not moved back."""
+        return torch.cat(self._trips) if self._trips else None
+
+    def _round_trip(self, x: Tensor, moved: Tensor, part: Tensor) -> Tensor:
+        """Of about RETURNED inputs of the whole sample, chosen by their place in it; 0 where the action is exact."""
+        trips = torch.full((len(x),), torch.nan)
+        elements = self.task.elements[part]
+        exact = self.action.is_exact(elements)
+        trips[exact] = 0.0
+        every = -(-self.task.queries.total // RETURNED)
+        rows = ((self.task.queries.places[part] % every == 0) & ~exact).nonzero()[:, 0]
+        if len(rows):
+            there, back = x[rows.to(x.device)], self.action.group.inverse(elements[rows])
+            returned = self.action.move(moved[rows.to(x.device)], back)
+            change, length = ((a.flatten(1).float().norm(dim=1).cpu()) for a in (returned - there, there))
+            trips[rows] = change / length
+        return trips
 
 
 def _spare(columns: Columns, share: Share) -> Columns:

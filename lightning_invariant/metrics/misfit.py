@@ -121,7 +121,7 @@ def _texts(declared: Representation) -> Iterator[str]:
 def _views(kind: Representation) -> Iterator[Change]:
     """Other orders in which the same numbers may stand."""
     yield SAME
-    if any(1 < block.copies and 1 < block.dim for block in kind):
+    if any(block.copies > 1 and block.dim > 1 for block in kind):
         now, wanted = kind.shape, kind.shape[::-1]
         words = f"with the latent's axes swapped from {wanted} to {now}" if len(kind) == 1 else "each block transposed"
         yield words, lambda z: _blockwise(kind, z, lambda part: part.reshape(len(part), *part.shape[:0:-1]).mT)
@@ -131,8 +131,9 @@ def _views(kind: Representation) -> Iterator[Change]:
         yield words, lambda z: _blockwise(kind, z, lambda part: part.unflatten(2, (n, 2)).mT)
     if isinstance(kind.group, Cyclic) and len(kind) == kind.group.n // 2 + 1 > 1:
         copies = kind[0].size
-        yield "with all fields' irreps of one frequency together, where they stand field by field now", lambda z: (
-            _by_frequency(kind, z, copies)
+        yield (
+            "with all fields' irreps of one frequency together, where they stand field by field now",
+            lambda z: _by_frequency(kind, z, copies),
         )
 
 

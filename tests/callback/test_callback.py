@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_invariant import InvariantCallback, choose
-from lightning_invariant.callback.names import COSTS, ERRORS, METRICS, SCORES
+from lightning_invariant.callback.names import COSTS, ERRORS, HEALTH, METRICS, SCORES
 from lightning_invariant.errors import ArtifactError, LatentError, LayerError, ParseError
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit, loaders, trainer
 
@@ -24,7 +24,7 @@ def callback(**settings):
 def test_every_documented_number_is_logged(tmp_path):
     _, run = fit([callback()], tmp_path, max_epochs=6)
     logged = {name: float(value) for name, value in run.callback_metrics.items()}
-    assert set(METRICS) == set(SCORES) | set(ERRORS) | set(COSTS)
+    assert set(METRICS) == set(SCORES) | set(ERRORS) | set(HEALTH) | set(COSTS)
     assert set(METRICS) <= set(logged)
     assert all(math.isfinite(value) for value in logged.values())
     assert logged["invariant/error"] < 1e-5 < 0.3 < logged["raw/error"]

@@ -5,8 +5,8 @@ import torch
 
 from lightning_invariant import choose
 from lightning_invariant.callback.evidence import Evidence, joined
-from lightning_invariant.callback.measure import ERROR_CEILING, measure, project
-from lightning_invariant.callback.names import ERRORS, SCORES
+from lightning_invariant.callback.measure import CEILING, measure, project
+from lightning_invariant.callback.names import ERRORS, HEALTH, SCORES
 from lightning_invariant.errors import LatentError
 
 REP = choose("C4: 3 regular").representation
@@ -35,8 +35,8 @@ def evidence(rows=80, spread=0.05, seed=0, **changes):
 
 
 def test_an_exact_action_is_undone_by_the_projection():
-    found = measure(evidence(), choose(REP), neighbours=5)
-    assert set(found) == set(SCORES) | set(ERRORS)
+    found = measure(evidence(), choose(REP), neighbours=5).numbers
+    assert set(found) == set(SCORES) | set(ERRORS) | set(HEALTH)
     assert found["invariant/knn"] == found["upright/knn"] == 1.0
     assert found["raw/knn"] < 0.7
     assert found["invariant/error"] < 1e-6 < 0.3 < found["raw/error"]
@@ -46,13 +46,13 @@ def test_an_exact_action_is_undone_by_the_projection():
 def test_a_wrong_declaration_is_seen():
     turned_back = evidence()
     wrong = Evidence(**{**vars(turned_back), "elements": REP.group.inverse(turned_back.elements)})
-    assert measure(wrong, choose(REP), neighbours=5)["equivariance/error"] > 0.2
+    assert measure(wrong, choose(REP), neighbours=5).numbers["equivariance/error"] > 0.2
 
 
 def test_scores_agree_with_scikit_learn():
     neighbors, linear_model = pytest.importorskip("sklearn.neighbors"), pytest.importorskip("sklearn.linear_model")
     e = evidence(spread=1.0)
-    found = measure(e, choose(REP), neighbours=5)
+    found = measure(e, choose(REP), neighbours=5).numbers
     knn = neighbors.KNeighborsClassifier(5).fit(e.bank, e.bank_labels).score(e.moved, e.labels)
     assert found["raw/knn"] == pytest.approx(knn, abs=1e-6)
     ridge = linear_model.RidgeClassifier(1e-3).fit(e.bank, e.bank_labels).score(e.moved, e.labels)
@@ -61,21 +61,21 @@ def test_scores_agree_with_scikit_learn():
 
 def test_a_bank_smaller_than_k_and_one_class_only():
     small = evidence(rows=3)
-    assert measure(small, choose(REP), neighbours=50)["raw/knn"] >= 0
+    assert measure(small, choose(REP), neighbours=50).numbers["raw/knn"] >= 0
     zeros = torch.zeros(80, dtype=torch.int64)
     one = evidence(labels=zeros, bank_labels=zeros)
-    assert measure(one, choose(REP), neighbours=5)["raw/knn"] == 1.0
+    assert measure(one, choose(REP), neighbours=5).numbers["raw/knn"] == 1.0
 
 
 def test_labels_that_the_bank_lacks_count_as_errors():
-    unseen = measure(evidence(labels=torch.full((80,), 9)), choose(REP), neighbours=5)
+    unseen = measure(evidence(labels=torch.full((80,), 9)), choose(REP), neighbours=5).numbers
     assert unseen["invariant/knn"] == 0.0
 
 
 def test_a_collapsed_encoder_does_not_look_perfect():
     same = torch.ones(80, REP.size)
-    found = measure(evidence(bank=same, queries=same, moved=same), choose(REP), neighbours=5)
-    assert found["raw/error"] == found["invariant/error"] == ERROR_CEILING
+    found = measure(evidence(bank=same, queries=same, moved=same), choose(REP), neighbours=5).numbers
+    assert found["raw/error"] == found["invariant/error"] == CEILING
     assert all(math.isfinite(value) for value in found.values())
 
 
