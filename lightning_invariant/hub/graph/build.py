@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,14 +10,10 @@ from torch import Tensor, fx, nn
 
 from lightning_invariant.errors import GraphError
 from lightning_invariant.hub.graph.operators import DTYPES
-from lightning_invariant.hub.graph.values import Ambient, CheckedGraph, Ref, TensorSpec
+from lightning_invariant.hub.graph.values import Ambient, CheckedGraph, Ref, TensorSpec, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-MAX_VALUE_BYTES = 2**29
-MAX_AXIS_OF_LIST = 2**16
-MAX_REHEARSAL_SECONDS = 5.0
 
 
 def register_tensors(
@@ -62,63 +57,10 @@ def compile_graph(checked: CheckedGraph) -> tuple[list[str], Callable[..., Tenso
     values: dict[Ref, fx.Node] = {Ref("tensor", name): graph.placeholder(f"t{i}") for i, name in enumerate(names)}
     values |= {Ref("input", i): graph.placeholder(f"x{i}") for i in range(len(checked.inputs))}
     for i, node in enumerate(checked.nodes):
-        args, kwargs = _resolve(node.args, values, ambient), _resolve(node.kwargs, values, ambient)
+        args, kwargs = resolve(node.args, values, ambient), resolve(node.kwargs, values, ambient)
         values[Ref("node", i)] = graph.create_node("call_function", node.target, args, kwargs, name=f"n{i}")
     graph.output(values[checked.output])
     return names, fx.GraphModule(nn.Module(), graph, class_name="Graph").forward
-
-
-def rehearse(checked: CheckedGraph) -> None:
-    """Run the graph on tensors without storage: what loads is consistent, and of sane size."""
-
-    def empty(spec: TensorSpec) -> Tensor:
-        return torch.empty(
-            [checked.dims[s] if isinstance(s, str) else s for s in spec.shape], dtype=DTYPES[spec.dtype], device="meta"
-        )
-
-    started = time.monotonic()
-    ambient = {
-        Ambient.DEVICE: torch.device("meta"),
-        Ambient.DTYPE: None if checked.dtype is None else DTYPES[checked.dtype],
-    }
-    values: dict[Ref, Any] = {Ref("tensor", name): empty(spec) for name, spec in checked.tensors.items()}
-    values |= {Ref("input", i): empty(spec) for i, spec in enumerate(checked.inputs)}
-    for i, node in enumerate(checked.nodes):
-        where = f"node {i} ({node.op})"
-        args, kwargs = _resolve(node.args, values, ambient), _resolve(node.kwargs, values, ambient)
-        first = args[0] if args else None
-        if node.yields == "list" and isinstance(first, Tensor) and max(first.shape, default=0) > MAX_AXIS_OF_LIST:
-            raise GraphError(
-                f"Expected at most {MAX_AXIS_OF_LIST} entries along an axis that {where} takes apart but got "
-                f"{max(first.shape)}; the graph is refused."
-            )
-        try:
-            with torch.no_grad():
-                result = node.target(*args, **kwargs)
-        except Exception as error:
-            message = str(error).partition("\n")[0][:300]
-            raise GraphError(
-                f"Expected operations that fit together but {where} fails with {message!r}; the graph is damaged or "
-                "the operation depends on values."
-            ) from None
-        for value in result if isinstance(result, (list, tuple)) else [result]:
-            if isinstance(value, Tensor) and value.numel() * value.element_size() > MAX_VALUE_BYTES:
-                raise GraphError(
-                    f"Expected values of at most {MAX_VALUE_BYTES} bytes but {where} makes one of shape "
-                    f"{list(value.shape)}; the graph is refused."
-                )
-        if time.monotonic() - started > MAX_REHEARSAL_SECONDS:
-            raise GraphError(
-                f"Expected a graph that is checked within {MAX_REHEARSAL_SECONDS} s but {where} is beyond; the "
-                "graph is refused."
-            )
-        values[Ref("node", i)] = result
-    got, want = values[checked.output], empty(checked.output_spec)
-    if got.shape != want.shape or got.dtype != want.dtype:
-        raise GraphError(
-            f"Expected output {want.dtype}{list(want.shape)} but the graph makes {got.dtype}{list(got.shape)}; the "
-            "graph is damaged."
-        )
 
 
 def _register(root: nn.Module, name: str, value: Tensor) -> None:
@@ -138,15 +80,3 @@ def _register(root: nn.Module, name: str, value: Tensor) -> None:
         raise GraphError(
             f"Expected a tensor name that is free but got {name!r}; rename that parameter or buffer."
         ) from None
-
-
-def _resolve(value: Any, values: Mapping[Ref, Any], ambient: Mapping[Ambient, Any]) -> Any:
-    if isinstance(value, Ref):
-        return values[value]
-    if isinstance(value, Ambient):
-        return ambient[value]
-    if isinstance(value, dict):
-        return {key: _resolve(inner, values, ambient) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)([_resolve(inner, values, ambient) for inner in value])
-    return value

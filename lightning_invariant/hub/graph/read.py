@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph.build import compile_graph, register_tensors, rehearse
+from lightning_invariant.hub.graph.build import compile_graph, register_tensors
 from lightning_invariant.hub.graph.check import check_graph
 from lightning_invariant.hub.graph.operators import DTYPE_NAMES, DTYPES
 from lightning_invariant.hub.graph.purity import written_roots
+from lightning_invariant.hub.graph.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Ambient(Enum):
@@ -54,3 +54,16 @@ class CheckedGraph:
     nodes: tuple[Node, ...]
     output: Ref
     output_spec: TensorSpec
+
+
+def resolve(value: Any, values: Mapping[Ref, Any], ambient: Mapping[Ambient, Any]) -> Any:
+    """An argument with its references and ambient names replaced by what they stand for."""
+    if isinstance(value, Ref):
+        return values[value]
+    if isinstance(value, Ambient):
+        return ambient[value]
+    if isinstance(value, dict):
+        return {key: resolve(inner, values, ambient) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([resolve(inner, values, ambient) for inner in value])
+    return value
