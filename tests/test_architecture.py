@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "lightning_invariant"
 ORDER = [
     "errors",
     "guarantee",
+    "batch",
     "groups",
     "projections",
     "metrics",

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from lightning_invariant.callback.batch import count_views, find_inputs, find_labels
+from lightning_invariant.batch import count_views, find_inputs, find_labels
 
 
 @dataclass

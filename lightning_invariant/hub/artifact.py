@@ -1,11 +1,13 @@
 """An exported encoder as a directory: class-free graph, weights, configuration, certificate, card.
 
-config.json         format, versions, input and latent, representation, projection, guarantee, hashes of the files
-graph.json          the network from input to latent, without a class
-model.safetensors   tensors of the network ("network.") and of the projection ("projection.")
+config.json         format, versions, inputs and latent, representation, projection, guarantee, hashes of the files
+graph.json          the network from inputs to latent, without a class; absent where only the class can build it
+model.safetensors   tensors of the network ("network."), projection ("projection.") and head ("head."), or shards
 certificate.json    what was measured
 README.md           the model card
 embeddings.png      raw beside projected latents, where a picture was drawn
+
+docs/artifact.md describes every entry.
 """
 
 from __future__ import annotations
@@ -16,23 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.directory import check_replaceable, replace_directory
 from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes, write_json
+from lightning_invariant.hub.schema import FORMAT, FORMAT_VERSION
+from lightning_invariant.hub.weights import INDEX, SHARD, SHARD_BYTES, SHARDS, WEIGHTS, weight_files, write_weights
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-FORMAT = "lightning-invariant"
-FORMAT_VERSION = 1
-CONFIG, GRAPH, WEIGHTS, CERTIFICATE = "config.json", "graph.json", "model.safetensors", "certificate.json"
+CONFIG, GRAPH, CERTIFICATE = "config.json", "graph.json", "certificate.json"
 CARD, PICTURE = "README.md", "embeddings.png"
-OWN = (CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD, PICTURE)
-NETWORK, PROJECTION = "network.", "projection."
+LOADED = (CONFIG, GRAPH, CERTIFICATE, WEIGHTS, INDEX, SHARDS)
+"""Patterns of the files that an encoder is loaded from."""
+OWN = (*LOADED, CARD, PICTURE)
+"""Patterns of all files of an artefact."""
+NETWORK, PROJECTION, HEAD = "network.", "projection.", "head."
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,13 @@ class Artifact:
 
     Args:
         config: The configuration; `write_artifact` adds format, versions and hashes.
-        graph: The class-free graph.
-        tensors: Tensors by name, "network." or "projection." in front.
+        graph: The class-free graph, or None for a network that only its class can build.
+        tensors: Tensors by name, "network.", "projection." or "head." in front.
         certificate: What was measured, JSON-able.
     """
 
     config: Mapping[str, Any]
-    graph: Mapping[str, Any]
+    graph: Mapping[str, Any] | None
     tensors: Mapping[str, Tensor]
     certificate: Mapping[str, Any]
 
@@ -60,17 +64,19 @@ def write_artifact(
     folder: str | os.PathLike[str],
     artifact: Artifact,
     *,
-    card: str,
+    card: str | Callable[[str], str],
     picture: bytes | None = None,
     check: Callable[[Path], None] | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Replace the folder's content as a whole; files that are not ours stay.
 
     Args:
         folder: Empty, new, or an earlier export.
         artifact: What to write.
-        card: Text of the model card.
+        card: Text of the model card, or a function from the digest of the weights to that text.
         picture: PNG bytes.
+        shard_bytes: Most bytes of tensors in one file.
         check: Called with the complete new directory before it takes its place; if it raises, the folder is unchanged.
 
     Raises:
@@ -78,12 +84,12 @@ def write_artifact(
     """
 
     def fill(fresh: Path) -> None:
-        _write_files(fresh, artifact, card, picture)
+        _write_files(fresh, artifact, card, picture, shard_bytes)
         if check is not None:
             check(fresh)
 
     check_target(folder)
-    replace_directory(folder, fill, keep=lambda name: name not in OWN)
+    replace_directory(folder, fill, keep=lambda name: not is_own(name))
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
@@ -100,16 +106,33 @@ def check_target(folder: str | os.PathLike[str]) -> None:
         )
 
 
-def _write_files(folder: Path, artifact: Artifact, card: str, picture: bytes | None) -> None:
-    write_json(folder / GRAPH, artifact.graph)
+def is_own(name: str) -> bool:
+    """Whether a file of that name belongs to an artefact."""
+    return name in OWN or SHARD.fullmatch(name) is not None
+
+
+def weights_digest(files: Mapping[str, str]) -> str:
+    """One hash for all tensors, from the hashes of the files of a configuration."""
+    hashes = [files[name] for name in weight_files(files)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _write_files(
+    folder: Path, artifact: Artifact, card: str | Callable[[str], str], picture: bytes | None, shard_bytes: int
+) -> None:
+    names = write_weights(folder, artifact.tensors, shard_bytes)
+    if artifact.graph is not None:
+        write_json(folder / GRAPH, artifact.graph)
+        names.append(GRAPH)
     write_json(folder / CERTIFICATE, artifact.certificate)
-    save_file({name: tensor.contiguous() for name, tensor in artifact.tensors.items()}, folder / WEIGHTS)
-    (folder / CARD).write_text(card, encoding="utf-8")
     if picture is not None:
         (folder / PICTURE).write_bytes(picture)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "torch": str(torch.__version__)}
-    hashes = {name: file_hash(folder / name) for name in (GRAPH, WEIGHTS, CERTIFICATE)}
-    write_json(folder / CONFIG, {**header, **artifact.config, **header, "files": hashes})
+    hashes = {name: file_hash(folder / name) for name in sorted([*names, CERTIFICATE])}
+    digest = weights_digest(hashes)
+    (folder / CARD).write_text(card if isinstance(card, str) else card(digest), encoding="utf-8")
+    certified = {"certified": artifact.config.get("certified") or digest}
+    write_json(folder / CONFIG, {**header, **artifact.config, **header, **certified, "files": hashes})
 
 
 def file_hash(path: Path) -> str:

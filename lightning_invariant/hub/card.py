@@ -52,11 +52,13 @@ def model_card(
         license: An identifier that the Hub knows, such as "apache-2.0"; None to choose none.
         training: Name and value of each setting that is worth knowing.
     """
-    shape, dtype = (
-        [size if isinstance(size, int) else 2 for size in description["input"]["shape"]],
-        description["input"]["dtype"],
-    )
-    sizes = f"(B, {', '.join(map(str, shape[1:]))})" if shape[1:] else "(B,)"
+    inputs = description["inputs"]
+    names = ["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))]
+    shown = [f"{spec['dtype']}, shape {_sizes(spec)}" for spec in inputs]
+    example = "\n".join(f"{name} = {_zeros(spec)}" for name, spec in zip(names, inputs, strict=True))
+    call = ", ".join(names)
+    module, _, owner = description["network"].get("class", "").rpartition(".")
+    imported, given = (f"from {module} import {owner}\n", f", network={owner}") if owner else ("", "")
     name = _line(name)
     sentences = [f"{guarantee}.", reason, guarantee.note]
     return f"""---
@@ -72,18 +74,18 @@ the group {_plain(guarantee.group)} moves into each other; how far that holds fo
 ```python
 import torch
 from lightning_invariant import InvariantEncoder
-
-encoder = InvariantEncoder.from_pretrained("{repository}")
-x = torch.zeros({", ".join(map(str, shape))}, dtype=torch.{dtype})  # a batch of your inputs, shape {sizes}
-features = encoder(x)  # invariant, shape (B, {description["features"]})
-latents = encoder.latent(x)  # raw, shape (B, {description["latent_size"]}): the group moves them
+{imported}
+encoder = InvariantEncoder.from_pretrained("{repository}"{given})
+{example}
+features = encoder({call})  # invariant, shape (B, {description["features"]})
+latents = encoder.latent({call})  # raw, shape (B, {description["latent_size"]}): the group moves them
 ```
 
-Loading executes and unpickles nothing: the network is an allow-listed graph, the weights are safetensors.
+{_how(description)}
 
 ## Symmetry and guarantee
 
-- Input: {dtype}, shape {sizes}
+- Input: {"; ".join(shown)}
 - Latent: {_code(description["representation"])}
 - Projection: {_code(description["projection"]["name"])}
 - Features: {_plain(" ".join(filter(None, sentences)))}
@@ -97,6 +99,38 @@ Loading executes and unpickles nothing: the network is an allow-listed graph, th
 Exported with {", ".join(f"{package} {version}" for package, version in versions.items())}.
 {END}
 """
+
+
+def _how(description: Mapping[str, Any]) -> str:
+    """How loading goes, and what else comes with the encoder."""
+    lines = [
+        "Loading executes and unpickles nothing: the network is an allow-listed graph, the weights are safetensors."
+    ]
+    if "class" in description["network"]:
+        lines = [
+            f"**This network could not be written without its class.** It loads only with the author's class "
+            f"{_code(description['network']['class'])} in your hands, or with `trust_remote_code=True`, which imports "
+            "that name from what is installed. The weights are safetensors; nothing is unpickled."
+        ]
+    if description["preprocessing"] is not None:
+        lines.append("`encoder.preprocess(raw)` turns raw images into inputs; `encoder.encode` does so for bytes.")
+    if description["head"] is not None:
+        labels = description["head"]["labels"]
+        named = ", ".join(map(_code, labels[:20])) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+        verb = "classify" if description["head"]["kind"] == "classes" else "predict"
+        lines.append(f"`encoder.{verb}(x)` gives {named}.")
+    return "\n\n".join(lines)
+
+
+def _sizes(spec: Mapping[str, Any]) -> str:
+    first, *rest = spec["shape"]
+    sizes = ["B" if first == "batch" else str(first), *map(str, rest)]
+    return f"({', '.join(sizes)})" if rest else f"({sizes[0]},)"
+
+
+def _zeros(spec: Mapping[str, Any]) -> str:
+    sizes = ", ".join(str(size if isinstance(size, int) else 2) for size in spec["shape"])
+    return f"torch.zeros({sizes}, dtype=torch.{spec['dtype']})  # a batch of your inputs, shape {_sizes(spec)}"
 
 
 def _table(numbers: Mapping[str, float]) -> str:

@@ -10,10 +10,12 @@ from lightning_invariant.errors import ArtifactError
 from lightning_invariant.groups import Representation
 from lightning_invariant.guarantee import Guarantee
 from lightning_invariant.hub.artifact import PROJECTION
+from lightning_invariant.hub.limits import Limited
 from lightning_invariant.projections import Projection
+from lightning_invariant.projections.templates import stored_templates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -22,16 +24,19 @@ if TYPE_CHECKING:
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def describe(graph: Mapping[str, Any], projection: Projection) -> dict[str, Any]:
-    """JSON-able description of a network with one input and its projection.
+def describe(inputs: Sequence[Mapping[str, Any]], dtype: str, projection: Projection) -> dict[str, Any]:
+    """JSON-able description of inputs, latents and projection.
 
     Args:
-        graph: Of the network, from inputs to flat latents.
+        inputs: Shape and dtype of each input; names stand for axes of any length.
+        dtype: Of the latents.
         projection: From latents to features.
     """
+    size = projection.representation.size
     return {
-        "input": graph["inputs"][0],
-        "latent_size": projection.representation.size,
+        "inputs": [dict(spec) for spec in inputs],
+        "latent": {"shape": [inputs[0]["shape"][0], size], "dtype": dtype},
+        "latent_size": size,
         "features": projection.out_features,
         "representation": str(projection.representation),
         "projection": projection.config(),
@@ -43,18 +48,23 @@ def rebuild_projection(artifact: Artifact) -> Projection:
     """The projection that an untrusted artefact describes, with its own tensors, fitted to its graph.
 
     Raises:
-        ArtifactError: Graph, configuration and tensors do not fit together, or more is claimed than holds.
+        ArtifactError: Graph, configuration and tensors do not fit together, more is claimed than holds, or the
+            settings ask for more memory or time than a projection should need.
     """
-    config, graph = artifact.config, artifact.graph
+    config, latent = artifact.config, artifact.config["latent"]
     try:
-        _require(len(graph["inputs"]) == 1, "a graph of one input", len(graph["inputs"]))
-        batch, output = graph["inputs"][0]["shape"][:1], graph["output"]["shape"]
-        _require(output == [*batch, config["latent_size"]], f"an output of {config['latent_size']} numbers", output)
-        size = Representation.parse(config["representation"]).size
-        _require(size == config["latent_size"], f"a representation of size {config['latent_size']}", size)
-        named = config["projection"].get("representation")
-        _require(named == config["representation"], f"a projection of {config['representation']!r}", named)
-        projection = Projection.from_config(config["projection"])
+        if artifact.graph is not None:
+            _require(artifact.graph["inputs"] == config["inputs"], f"inputs {config['inputs']}", "others in the graph")
+            output = {key: artifact.graph["output"][key] for key in ("shape", "dtype")}
+            _require(output == latent, f"an output {latent}", output)
+        with Limited():
+            size = Representation.parse(config["representation"]).size
+            _require(size == config["latent_size"], f"a representation of size {config['latent_size']}", str(size))
+            named = config["projection"].get("representation")
+            _require(named == config["representation"], f"a projection of {config['representation']!r}", named)
+            _require(size < 2**24, "a latent of a size that a network gives", size)
+            with stored_templates():
+                projection = Projection.from_config(config["projection"])
         _load_tensors(projection, artifact.below(PROJECTION))
         declared = Guarantee.from_dict(config["guarantee"])
     except ArtifactError:
@@ -65,8 +75,8 @@ def rebuild_projection(artifact: Artifact) -> Projection:
             f"Expected a projection that can be rebuilt but got {type(error).__name__}: {reason}; "
             "pull again, or install the version of lightning-invariant that exported it."
         ) from error
-    stated = describe(graph, projection)
-    for key in ("input", "features", "representation"):
+    stated = describe(config["inputs"], latent["dtype"], projection)
+    for key in ("latent", "features", "representation"):
         _require(config[key] == stated[key], f"{key} {stated[key]}", config[key])
     _require(_claims_no_more(declared, projection.guarantee), f"no more than '{projection.guarantee}'", f"'{declared}'")
     return projection
@@ -91,4 +101,4 @@ def _claims_no_more(declared: Guarantee, held: Guarantee) -> bool:
 
 def _require(holds: bool, wanted: str, got: Any) -> None:
     if not holds:
-        raise ArtifactError(f"Expected {wanted} in the artefact but got {str(got)[:200]}; export or pull again.")
+        raise ArtifactError(f"Expected {wanted[:200]} in the artefact but got {str(got)[:200]}; export or pull again.")

@@ -6,23 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import (
-    CERTIFICATE,
-    CONFIG,
-    FORMAT,
-    FORMAT_VERSION,
-    GRAPH,
-    NETWORK,
-    PROJECTION,
-    WEIGHTS,
-    Artifact,
-    file_hash,
-)
+from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, HEAD, NETWORK, PROJECTION, Artifact, file_hash
 from lightning_invariant.hub.graph import parse_graph
 from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes
+from lightning_invariant.hub.schema import GRAPH_KIND, check_config
+from lightning_invariant.hub.weights import HEADER_LIMIT, INDEX, read_weights, weight_files
 
 if TYPE_CHECKING:
     import os
@@ -30,18 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-REQUIRED_KEYS = {
-    "library": str,
-    "torch": str,
-    "input": dict,
-    "latent_size": int,
-    "features": int,
-    "representation": str,
-    "projection": dict,
-    "guarantee": dict,
-    "files": dict,
-}
-GRAPH_LIMIT = 32 * 2**20
+GRAPH_LIMIT = 16 * 2**20
 """Largest graph that is read, in bytes."""
 ATTEMPTS = 5
 """How often a directory is read that is replaced while it is read."""
@@ -78,42 +56,39 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(folder) / CONFIG
     config = parse_json(read_bytes(path, JSON_LIMIT), str(path))
-    if config.get("format") != FORMAT:
-        raise ArtifactError(
-            f"Expected {path} of format {FORMAT!r} but got {str(config.get('format'))[:40]!r}; "
-            "only encoders that lightning-invariant exported can be loaded."
-        )
-    version = config.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"Expected format version {FORMAT_VERSION} in {path} but got {str(version)[:40]}; "
-            "install the version of lightning-invariant that wrote it, or a newer one."
-        )
-    if wrong := [key for key, kind in REQUIRED_KEYS.items() if type(config.get(key)) is not kind]:
-        raise ArtifactError(f"Expected {', '.join(wrong)} in {path} but got none of that kind; export or pull again.")
+    check_config(config, str(path))
     return config
+
+
+def read_certificate(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured, as the configuration's hash says.
+
+    Raises:
+        ArtifactError: The file is missing, damaged or another one.
+    """
+    path = Path(folder) / CERTIFICATE
+    return parse_json(_require_hash(read_bytes(path, JSON_LIMIT), path, config), CERTIFICATE)
 
 
 def _read(source: Path) -> Artifact:
     config = read_config(source)
-    graph = _require_hash(read_bytes(source / GRAPH, GRAPH_LIMIT), source / GRAPH, config)
-    certificate = _require_hash(read_bytes(source / CERTIFICATE, JSON_LIMIT), source / CERTIFICATE, config)
-    return Artifact(
-        config, parse_graph(graph), _read_tensors(source / WEIGHTS, config), parse_json(certificate, CERTIFICATE)
-    )
+    graph = None
+    if config["network"]["kind"] == GRAPH_KIND:
+        graph = parse_graph(_require_hash(read_bytes(source / GRAPH, GRAPH_LIMIT), source / GRAPH, config))
+    return Artifact(config, graph, _read_tensors(source, config), read_certificate(source, config))
 
 
-def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    _require_hash(None, path, config)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except Exception as error:  # a crafted header can name what torch does not know
-        reason = str(error)[:200]
-        raise ArtifactError(f"Expected weights in safetensors but got {path}: {reason}; pull again.") from error
-    if foreign := [name for name in tensors if not name.startswith((NETWORK, PROJECTION))]:
+def _read_tensors(source: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    names = weight_files(config["files"])
+    for name in names:
+        _require_hash(None, source / name, config)
+    if INDEX in config["files"]:
+        _require_hash(read_bytes(source / INDEX, HEADER_LIMIT), source / INDEX, config)
+    tensors = read_weights(source, names)
+    if foreign := [name for name in tensors if not name.startswith((NETWORK, PROJECTION, HEAD))]:
         raise ArtifactError(
-            f"Expected tensors of network and projection in {path} but got {foreign[0][:80]!r}; export or pull again."
+            f"Expected tensors of network, projection and head in {source} but got {foreign[0][:80]!r}; export or "
+            "pull again."
         )
     return tensors
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import OWN
+from lightning_invariant.hub.artifact import LOADED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def local_folder(
@@ -16,11 +20,13 @@ def local_folder(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    files: Sequence[str] = LOADED,
 ) -> Path:
     """The folder of an artefact, downloaded if it is not a path.
 
-    Only the files of an artefact are downloaded. The Hub's client resolves the revision to one commit before the first
-    of them, so that configuration and weights cannot come from two, and remembers it for `local_files_only`.
+    Only the files that an encoder is loaded from are downloaded. The Hub's client resolves the revision to one commit
+    before the first of them, so that configuration and weights cannot come from two, and remembers it for
+    `local_files_only`.
 
     Args:
         name: A folder, or "user/name" on the Hub; a folder of that name comes first.
@@ -28,6 +34,7 @@ def local_folder(
         cache_dir: Of the Hub's client.
         token: Of the Hub's client.
         local_files_only: Use what was downloaded before and ask nobody.
+        files: Patterns of the files to download.
 
     Raises:
         ArtifactError: There is no such folder, and the name is not one of the Hub's.
@@ -50,6 +57,6 @@ def local_folder(
             cache_dir=None if cache_dir is None else Path(cache_dir),
             token=token,
             local_files_only=local_files_only,
-            allow_patterns=list(OWN),
+            allow_patterns=list(files),
         )
     )

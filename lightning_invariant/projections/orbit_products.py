@@ -17,6 +17,7 @@ from lightning_invariant.errors import GroupError
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.projections.exact_tables import ExactTables
 from lightning_invariant.projections.isotypic import Component, components, moved_copies
+from lightning_invariant.projections.templates import templates_are_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +162,8 @@ class OrbitProducts(ExactTables):
         The templates t become S^(-1/2) t with the frame operator S of all moved templates. S commutes with the group,
         so this equals the first templates on S^(-1/2) z: separation is untouched, and the distances are more even.
         """
+        if templates_are_stored():
+            return
         tight, start = [], 0
         for a, bases in zip(self.alike, self.bases(torch.float64), strict=True):
             for f, templates in enumerate(bases.mT):
@@ -172,6 +175,8 @@ class OrbitProducts(ExactTables):
 
     def spread(self) -> None:
         """Tighten, then scale every template to norm 1 over the square root of their number."""
+        if templates_are_stored():
+            return
         self.tighten()
         self.templates /= self.templates.norm(dim=1, keepdim=True) * math.sqrt(len(self.templates))
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Float
     from torch import Tensor
+
+_STORED: ContextVar[bool] = ContextVar("templates come from a file", default=False)
+
+
+@contextmanager
+def stored_templates() -> Iterator[None]:
+    """Build projections whose templates are loaded afterwards: inside, none is drawn or evened out."""
+    token = _STORED.set(True)
+    try:
+        yield
+    finally:
+        _STORED.reset(token)
+
+
+def templates_are_stored() -> bool:
+    """Whether templates are loaded afterwards."""
+    return _STORED.get()
 
 
 def unit_templates(count: int, size: int, seed: int) -> Float[Tensor, "k D"]:
@@ -20,7 +41,7 @@ def unit_templates(count: int, size: int, seed: int) -> Float[Tensor, "k D"]:
         seed: Seed of a generator of their own; the global one is not touched.
 
     Returns:
-        Float32 on the CPU, drawn in float64.
+        Float32 on the CPU, drawn in float64; zeros inside `stored_templates`.
 
     Raises:
         ValueError: count or size is below 1.
@@ -32,5 +53,7 @@ def unit_templates(count: int, size: int, seed: int) -> Float[Tensor, "k D"]:
     if count < 1 or size < 1:
         raise ValueError(f"Expected at least one template of at least one number but got {count} of {size}.")
     generator = torch.Generator().manual_seed(seed)
+    if templates_are_stored():
+        return torch.zeros(count, size)
     templates = torch.randn(count, size, dtype=torch.float64, generator=generator)
     return (templates / templates.norm(dim=1, keepdim=True)).float()

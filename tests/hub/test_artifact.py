@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, OWN, WEIGHTS, check_target
+from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, PICTURE, WEIGHTS, check_target, is_own
 from lightning_invariant.hub.artifact import write_artifact as write
 from lightning_invariant.hub.reader import read_artifact
 from tests.hub.small_encoder import export
@@ -57,12 +57,17 @@ print(sorted(seen))
 
 def test_an_export_has_the_layout_of_a_repository(tmp_path: Path) -> None:
     export(tmp_path / "folder", picture=b"picture")
-    assert {path.name for path in (tmp_path / "folder").iterdir()} == set(OWN)
+    written = {path.name for path in (tmp_path / "folder").iterdir()}
+    assert written == {CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD, PICTURE}
+    assert all(is_own(name) for name in written)
     assert (tmp_path / "folder" / "embeddings.png").read_bytes() == b"picture"
     config = json.loads((tmp_path / "folder" / CONFIG).read_text())
     assert config["format"] == "lightning-invariant"
     assert config["format_version"] == 1
-    assert config["input"] == {"shape": ["batch", 1, 6, 6], "dtype": "float32"}
+    assert config["inputs"] == [{"shape": ["batch", 1, 6, 6], "dtype": "float32"}]
+    assert config["latent"] == {"shape": ["batch", 8], "dtype": "float32"}
+    assert (config["network"], config["head"], config["preprocessing"]) == ({"kind": "graph"}, None, None)
+    assert config["certified"] == config["files"][WEIGHTS]
     assert (config["latent_size"], config["features"]) == (8, 16)
     assert set(config["files"]) == {GRAPH, WEIGHTS, CERTIFICATE}
     names = load_file(tmp_path / "folder" / WEIGHTS)
@@ -98,7 +103,7 @@ def test_a_check_that_fails_leaves_the_old_export(tmp_path: Path) -> None:
         write(tmp_path / "folder", artifact, card="other", check=check)
     assert {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()} == before
     with pytest.raises(ValueError, match="JSON"):
-        write(tmp_path / "new", type(artifact)(artifact.config, {}, {}, {"x": float("nan")}), card="")
+        write(tmp_path / "new", type(artifact)(artifact.config, {}, artifact.tensors, {"x": float("nan")}), card="")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

@@ -35,7 +35,10 @@ NASTY = [
 
 def card(name: str = "plain", numbers: dict[str, float] = MEASURED, representation: str = "C4: 2 regular") -> str:
     description = {
-        "input": {"shape": ["batch", 1, 6, 6], "dtype": "float32"},
+        "inputs": [{"shape": ["batch", 1, 6, 6], "dtype": "float32"}],
+        "network": {"kind": "graph"},
+        "preprocessing": None,
+        "head": None,
         "latent_size": 8,
         "features": 16,
         "representation": representation,

@@ -80,8 +80,7 @@ def square(size: int, letter: str = "") -> dict[str, Any]:
 
 BOMBS = {
     "einsum intermediate": (
-        [square(300)] * 4
-        + [node("aten.einsum.default", "ab,cd,ac,bd->", [{"node": i} for i in range(4)])],
+        [square(300)] * 4 + [node("aten.einsum.default", "ab,cd,ac,bd->", [{"node": i} for i in range(4)])],
         "makes one of shape",
     ),
     "many at once": (

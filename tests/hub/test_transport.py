@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import OWN
+from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, WEIGHTS
 from lightning_invariant.hub.transport import local_folder
 from tests.hub.loopback import Hub
 from tests.hub.small_encoder import export, images, network, projection
 
+FILES = {CONFIG, GRAPH, WEIGHTS, CERTIFICATE}
+"""What an encoder is loaded from."""
 PUBLISH = """
 import sys
 from huggingface_hub import HfApi
@@ -71,7 +73,7 @@ def test_published_encoder_comes_back_bit_for_bit(tmp_path: Path, batch: Path) -
     home = tmp_path / "home"
     with Hub() as hub:
         first = publish(hub, tmp_path)
-        assert set(OWN) - {"embeddings.png"} < set(hub.repositories[NAME].commits[first])
+        assert {*FILES, "README.md"} < set(hub.repositories[NAME].commits[first])
         (pulled,) = pull(hub, home, batch)
         assert torch.equal(pulled, live())
         second = publish(hub, tmp_path, seed=1)
@@ -122,7 +124,7 @@ def test_only_the_files_of_an_artefact_are_downloaded(tmp_path: Path, batch: Pat
         (pulled,) = pull(hub, tmp_path / "home", batch)
         assert torch.equal(pulled, live())
         fetched = {path.partition("/resolve/")[2].partition("/")[2] for _, path in hub.requests if "/resolve/" in path}
-        assert fetched == set(OWN) - {"embeddings.png"}
+        assert fetched == FILES
 
 
 def test_what_the_hub_does_not_know_is_the_hubs_own_error(tmp_path: Path, batch: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import re
 
 MAX_RANK = 16
-MAX_BYTES = 32 * 2**20
+MAX_BYTES = 16 * 2**20
 
 _TRAINABLE = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_point or dtype.is_complex)
 
@@ -23,7 +23,7 @@ def parse_graph(text: str | bytes) -> dict[str, Any]:
     """Parse graph JSON from an untrusted file.
 
     Args:
-        text: At most 32 MiB of JSON.
+        text: At most 16 MiB of JSON.
 
     Raises:
         GraphError: If it is no JSON object, repeats a key, or is too large or too deep.

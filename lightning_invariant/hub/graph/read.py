@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_invariant.errors import GraphError
 from lightning_invariant.hub.graph.build import compile_graph, register_tensors
 from lightning_invariant.hub.graph.check import check_graph
+from lightning_invariant.hub.graph.inputs import check_inputs
 from lightning_invariant.hub.graph.operators import DTYPE_NAMES, DTYPES
 from lightning_invariant.hub.graph.purity import written_roots
 from lightning_invariant.hub.graph.rehearsal import rehearse
@@ -62,6 +63,11 @@ class GraphModule(nn.Module):
         """Shape and dtype of the output as exported."""
         return self._output
 
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The floating type of weights and inputs now; None if it has none."""
+        return self._dtype()
+
     def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The graph and tensors that save this network as it is now, its present dtype included."""
         dtype = self._dtype()
@@ -96,7 +102,7 @@ class GraphModule(nn.Module):
             GraphError: If an input has another dtype, rank or static size.
         """
         dtype = self._dtype()
-        self._check_inputs(inputs, dtype)
+        check_inputs(inputs, self._inputs, self._exported_dtype, dtype)
         return self._run(inputs[0].device, dtype, *[owner[key] for owner, key in self._slots], *inputs)
 
     def extra_repr(self) -> str:
@@ -135,34 +141,6 @@ class GraphModule(nn.Module):
 
     def _dtype(self) -> torch.dtype | None:
         return self._exported_dtype if self._lead is None else self._lead[0][self._lead[1]].dtype
-
-    def _check_inputs(self, inputs: tuple[Any, ...], dtype: torch.dtype | None) -> None:
-        if len(inputs) != len(self._inputs):
-            raise GraphError(
-                f"Expected {len(self._inputs)} input tensors but got {len(inputs)}; pass what the network was "
-                "exported with."
-            )
-        lengths: dict[str, int] = {}
-        for i, (tensor, spec) in enumerate(zip(inputs, self._inputs, strict=True)):
-            if not isinstance(tensor, Tensor):
-                raise GraphError(
-                    f"Expected a tensor as input {i} but got {type(tensor).__name__}; convert it with torch.as_tensor."
-                )
-            wanted = DTYPES[spec.dtype]
-            wanted = dtype if wanted == self._exported_dtype else wanted
-            if tensor.dtype != wanted:
-                raise GraphError(
-                    f"Expected input {i} of dtype {wanted} but got {tensor.dtype}; convert it with .to({wanted})."
-                )
-            fits = tensor.dim() == len(spec.shape) and all(
-                size == (lengths.setdefault(want, size) if isinstance(want, str) else want)
-                for size, want in zip(tensor.shape, spec.shape, strict=True)
-            )
-            if not fits:
-                raise GraphError(
-                    f"Expected input {i} of shape {list(spec.shape)} but got {list(tensor.shape)}; reshape it, "
-                    "names stand for any length."
-                )
 
 
 def load_graph(graph: dict[str, Any], tensors: Mapping[str, Tensor]) -> GraphModule:

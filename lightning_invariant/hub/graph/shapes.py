@@ -342,4 +342,8 @@ _RULES: dict[str, Callable[..., Any]] = {
     "aten.stack.default": _stack,
     "aten._unsafe_view.default": _reshaped,
 }
-_IN_PLACE = frozenset(_keyed("relu_ sigmoid_ tanh_ silu_ add_.Tensor sub_.Tensor mul_.Tensor copy_ zero_ fill_.Tensor fill_.Scalar", _same))
+_IN_PLACE = frozenset(
+    _keyed(
+        "relu_ sigmoid_ tanh_ silu_ add_.Tensor sub_.Tensor mul_.Tensor copy_ zero_ fill_.Tensor fill_.Scalar", _same
+    )
+)

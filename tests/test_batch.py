@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_invariant.callback.batch import INPUT_KEYS, LABEL_KEYS, find_inputs, find_labels
+from lightning_invariant.batch import INPUT_KEYS, LABEL_KEYS, find_inputs, find_labels
 
 X, Y = torch.ones(3, 2), torch.tensor([0, 1, 2])
 
