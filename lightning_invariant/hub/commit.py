@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.access import ensure_repository
-from lightning_invariant.hub.artifact import CARD, OWN
+from lightning_invariant.hub.artifact import CARD, is_own
 from lightning_invariant.hub.attempts import status_of
 from lightning_invariant.hub.reader import read_config
 from lightning_invariant.hub.readme import for_repository, merged
@@ -84,7 +84,7 @@ def _operations(
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    names = sorted(path.name for path in folder.iterdir() if path.name in OWN and path.is_file())
+    names = sorted(path.name for path in folder.iterdir() if is_own(path.name) and path.is_file())
     card = for_repository(merged((folder / CARD).read_text(encoding="utf-8"), existing), target.repo_id)
     operations: list[Any] = []
     for name in names:
@@ -92,7 +92,7 @@ def _operations(
         operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
         _require_unchanged(name, operation, config)
         operations.append(operation)
-    stale = sorted(name for name in present if name in OWN and name not in names)
+    stale = sorted(name for name in present if is_own(name) and name not in names)
     return [*operations, *(CommitOperationDelete(path_in_repo=name) for name in stale)]
 
 

@@ -71,21 +71,15 @@ def push_encoder(
     message: str,
 ) -> str:
     """Commit an artefact of the encoder as it is now; arguments as in `InvariantEncoder.push_to_hub`."""
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import HfApi
+
+    from lightning_invariant.hub.commit import commit_folder
 
     target = Target(repo_id, revision, create_pr, private)
-    api = HfApi(token=token)
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    if revision is not None:
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / repo_id.split("/")[1]
         save_encoder(encoder, folder, repository=repo_id)
-        additions = [CommitOperationAdd(path.name, path) for path in sorted(folder.iterdir())]
-        commit = api.create_commit(
-            str(target.repo_id), additions, commit_message=message, revision=revision, create_pr=create_pr
-        )
-    return str(commit.pr_url if create_pr else commit.commit_url)
+        return commit_folder(HfApi(token=token), folder, target, message=message).url
 
 
 def _artifact(encoder: InvariantEncoder) -> Artifact:
