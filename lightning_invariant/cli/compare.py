@@ -47,7 +47,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--representation", required=True, help="how the group acts, such as 'C8: 16 regular'")
     parser.add_argument("--labels", help="file with one label a latent, if the latents' file has none")
     parser.add_argument("--size", type=int, help="wished number of features of the chosen projection")
-    parser.add_argument("--samples", type=int, default=300, help="latents for distances (default: %(default)s)")
+    parser.add_argument(
+        "--samples", type=int, help="latents for distances (default: 300, or 60 where a distance takes a search)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON")
     parser.add_argument("--csv", metavar="FILE", help="write the table as CSV")
@@ -80,7 +82,7 @@ def compare(
     labels: str | Path | np.ndarray | torch.Tensor | None = None,
     *,
     size: int | None = None,
-    samples: int = 300,
+    samples: int | None = None,
     seed: int = 0,
     picture: str | Path | None = None,
 ) -> Comparison:

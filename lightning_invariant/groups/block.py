@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -28,6 +28,8 @@ class Block(ABC):
 
     group: Group
     copies: int
+    copies_last: ClassVar[bool] = False
+    """Whether the layout is (dim, copies) instead of (copies, dim)."""
 
     def __post_init__(self) -> None:
         if self.copies < 1:
@@ -44,8 +46,8 @@ class Block(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Layout of the block in a latent; copies stand first unless the kind says otherwise."""
-        return (self.copies, self.dim)
+        """Layout of the block in a latent."""
+        return (self.dim, self.copies) if self.copies_last else (self.copies, self.dim)
 
     @property
     def size(self) -> int:

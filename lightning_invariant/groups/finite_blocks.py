@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -54,6 +54,7 @@ class Points(Block):
     """Features of n points or nodes, laid out (n, copies); S_n moves the rows."""
 
     group: Symmetric
+    copies_last: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,11 +65,6 @@ class Points(Block):
     def dim(self) -> int:
         """The number of points."""
         return self.group.n
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Points first, their features last."""
-        return (self.dim, self.copies)
 
     def matrices(self, g: Tensor) -> Tensor:
         """Permutation matrices."""

@@ -169,6 +169,17 @@ class Outer(Block):
             )
         return total
 
+    def move(self, z: Tensor, g: Tensor) -> Tensor:
+        """Factor by factor, without the Kronecker product."""
+        copies = z.shape[1]
+        z = z.reshape(len(z), copies, *(part.dim for part in self.parts))
+        for axis, (part, element) in enumerate(zip(self.parts, self.group.split(g), strict=True), start=2):
+            last = z.movedim(axis, -1)
+            rows = last.reshape(len(z), copies * self.dim // part.dim, part.dim)
+            moved = part.move(rows.mT, element).mT if part.copies_last else part.move(rows, element)
+            z = moved.reshape(last.shape).movedim(-1, axis)
+        return z.reshape(len(z), copies, self.dim)
+
     def __str__(self) -> str:
         return f"{self.copies} " + "*".join(_kind(part) for part in self.parts)
 

@@ -124,8 +124,7 @@ class Representation:
         for where, block in zip(self.slices, self.blocks, strict=True):
             eye = torch.eye(block.copies, dtype=torch.float64, device=g.device)
             rho = block.matrices(g)
-            first = block.shape[0] == block.copies and block.shape[-1] == block.dim
-            pattern = "nij,kl->nkilj" if first else "nij,kl->nikjl"
+            pattern = "nij,kl->nikjl" if block.copies_last else "nij,kl->nkilj"
             out[:, where, where] = torch.einsum(pattern, rho, eye).reshape(len(g), block.size, block.size)
         return out
 

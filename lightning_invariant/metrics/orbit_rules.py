@@ -13,6 +13,8 @@ from lightning_invariant.groups import Orthogonal, Representation, Signs, Symmet
 from lightning_invariant.groups.block import Block, Trivial
 from lightning_invariant.groups.finite_blocks import Points, SignPattern
 from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep, Vectors
+from lightning_invariant.metrics.assignment import best_orders
+from lightning_invariant.metrics.cloud_rule import cloud_products, is_cloud
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +58,8 @@ def largest_product_rule(representation: Representation, generator: torch.Genera
         return Rule("angle search", True, partial(_angles, representation))
     if group.order is not None and group.order <= LISTING_LIMIT:
         return Rule(LISTED, True, partial(_listed, representation))
+    if is_cloud(representation):
+        return Rule("assignment and Procrustes by turns", False, partial(cloud_products, representation, generator))
     return Rule("samples and refinement", False, partial(_sampled, representation, generator))
 
 
@@ -82,18 +86,9 @@ def _assignment(representation: Representation, z: Tensor, w: Tensor) -> Tensor:
     unmoved = (za * wa).sum(1)
     if len(zb) == 1 and zb[0].shape[-1] == 1:
         return unmoved + (zb[0].squeeze(-1).sort(dim=1).values * wb[0].squeeze(-1).sort(dim=1).values).sum(1)
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ImportError(
-            'Expected SciPy, to match points to points; pip install "lightning-invariant[checks]".'
-        ) from error
     products = torch.cat(zb, dim=-1) @ torch.cat(wb, dim=-1).mT
-    best = []
-    for table in products.cpu().numpy():
-        rows, columns = linear_sum_assignment(table, maximize=True)
-        best.append(table[rows, columns].sum())
-    return unmoved + torch.tensor(best, dtype=z.dtype, device=z.device)
+    order = best_orders(products).to(z.device)
+    return unmoved + products.gather(1, order[:, None, :]).squeeze(1).sum(dim=1)
 
 
 def _signs(representation: Representation, z: Tensor, w: Tensor) -> Tensor:

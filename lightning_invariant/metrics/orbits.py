@@ -33,8 +33,9 @@ def orbit_distance(
     """Smallest distance of z to the orbit of w.
 
     Exact, to about 1e-8 of the latents' norm, for groups of at most 4096 elements, S_n on points (assignment), sign
-    flips, SO(d) and O(d) on vectors (Procrustes), and all irreps of SO(2) and O(2). For anything else the best of 512
-    samples, refined locally for matrix groups: an upper bound. `is_exact` says which.
+    flips, SO(d) and O(d) on vectors (Procrustes), and all irreps of SO(2) and O(2). Otherwise an upper bound: for
+    points that carry vectors (S_n x O(d)) assignment and Procrustes by turns from many starts, for anything else the
+    best of 512 samples, refined locally for matrix groups. `is_exact` says which.
 
     Args:
         z: Latents.
@@ -57,7 +58,7 @@ def orbit_distance(
         >>> orbit_distance(z, z.roll(3, dims=1), "C4: regular").item()
         0.0
     """
-    representation = Representation.parse(representation)
+    representation, mirrored = Representation.parse(representation), z is w
     z, w = representation.flatten(z).double(), representation.flatten(w).double()
     if not pairwise and len(z) != len(w):
         raise ValueError(f"Expected as many latents on both sides but got {len(z)} and {len(w)}; or set pairwise=True.")
@@ -69,9 +70,7 @@ def orbit_distance(
     if rule.name == LISTED:
         products = listed_products(representation, z, w)
     else:
-        rows, columns = torch.cartesian_prod(torch.arange(len(z)), torch.arange(len(w))).to(z.device).unbind(1)
-        blocks = [rule.products(z[i], w[j]) for i, j in zip(rows.split(BLOCK), columns.split(BLOCK), strict=True)]
-        products = torch.cat(blocks).reshape(len(z), len(w))
+        products = _all_pairs(rule, z, w, mirrored=mirrored)
     return _distance(z.square().sum(1)[:, None], w.square().sum(1), products)
 
 
@@ -85,6 +84,20 @@ def _in_blocks(rule: Rule, z: Tensor, w: Tensor) -> Tensor:
     if len(z) == 0:
         return z.new_zeros(0)
     return torch.cat([rule.products(a, b) for a, b in zip(z.split(BLOCK), w.split(BLOCK), strict=True)])
+
+
+def _all_pairs(rule: Rule, z: Tensor, w: Tensor, *, mirrored: bool) -> Tensor:
+    """Products (B, C); of latents with themselves each pair is looked at once."""
+    if mirrored:
+        rows, columns = torch.triu_indices(len(z), len(z), device=z.device)
+    else:
+        rows, columns = torch.cartesian_prod(torch.arange(len(z)), torch.arange(len(w))).to(z.device).unbind(1)
+    products = z.new_empty(len(z), len(w))
+    for i, j in zip(rows.split(BLOCK), columns.split(BLOCK), strict=True):
+        products[i, j] = rule.products(z[i], w[j])
+        if mirrored:
+            products[j, i] = products[i, j]
+    return products
 
 
 def _distance(zz: Tensor, ww: Tensor, zw: Tensor) -> Tensor:

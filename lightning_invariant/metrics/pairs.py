@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.metrics.separation import hard_negatives, has_hard_negatives
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def special_latents(representation: Representation, generator: torch.Generator) 
     for where, block in zip(representation.slices, representation, strict=True):
         # Copies are the last axis of points and the first of everything else.
         part = equal[where].reshape(block.shape)
-        first = part[:, :1] if isinstance(block, Points) else part[:1]
+        first = part[:, :1] if block.copies_last else part[:1]
         equal[where] = first.expand(block.shape).reshape(-1)
     one_copy[: representation.blocks[0].dim] = z[1, : representation.blocks[0].dim]
     g = representation.group.sample(1, generator)

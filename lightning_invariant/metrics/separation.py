@@ -9,7 +9,6 @@ import torch
 
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.actions import mean_distance
-from lightning_invariant.groups.finite_blocks import Points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +133,7 @@ def _apart(block: Block, part: Tensor, generator: torch.Generator | None) -> Ten
     if count == 0:
         return part
     g = block.group.sample(count, generator).to(part.device)
-    if isinstance(block, Points):
+    if block.copies_last:
         columns = part.mT.reshape(count, block.dim, 1)
         return one.move(columns, g).reshape(len(part), block.copies, block.dim).mT
     return one.move(part.reshape(count, 1, block.dim), g).reshape(part.shape)

@@ -13,11 +13,14 @@ from lightning_invariant.projections.fourier_modulus import FourierModulus
 from lightning_invariant.projections.fsw import FSW
 from lightning_invariant.projections.gram import Gram
 from lightning_invariant.projections.gram_root import GramRoot
+from lightning_invariant.projections.gram_rows import GramRows
+from lightning_invariant.projections.joined import Joined
 from lightning_invariant.projections.linear_layers import PCA, Standardise
 from lightning_invariant.projections.max_filter import MaxFilter
 from lightning_invariant.projections.mean import OrbitMean
 from lightning_invariant.projections.norm import Norm
 from lightning_invariant.projections.phases import PhaseInvariants
+from lightning_invariant.projections.point_frames import PointFrames
 from lightning_invariant.projections.point_sort import PointSort
 from lightning_invariant.projections.projection import Projection
 from lightning_invariant.projections.random_features import RandomFeatures
@@ -41,10 +44,13 @@ __all__ = [
     "FourierModulus",
     "Gram",
     "GramRoot",
+    "GramRows",
+    "Joined",
     "MaxFilter",
     "Norm",
     "OrbitMean",
     "PhaseInvariants",
+    "PointFrames",
     "PointSort",
     "Projection",
     "RandomFeatures",

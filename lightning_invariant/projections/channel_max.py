@@ -57,5 +57,5 @@ class ChannelMax(Projection):
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """The maxima."""
         blocks = zip(self.representation, self.representation.split(z), strict=True)
-        parts = [part.amax(dim=1 if isinstance(block, Points) else 2) for block, part in blocks]
+        parts = [part.amax(dim=1 if block.copies_last else 2) for block, part in blocks]
         return torch.cat(parts, dim=1)

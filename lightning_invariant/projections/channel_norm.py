@@ -8,7 +8,6 @@ import torch
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Sampled
-from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.projection import Projection
 from lightning_invariant.projections.single_term import is_trivial
@@ -56,6 +55,6 @@ class ChannelNorm(Projection):
         """The norms; their gradients at zero are zero."""
         parts = []
         for block, part in zip(self.representation, self.representation.split(z), strict=True):
-            dim = 1 if isinstance(block, Points) else 2
+            dim = 1 if block.copies_last else 2
             parts.append(part.flatten(1) if is_trivial(block) else torch.linalg.vector_norm(part, dim=dim))
         return torch.cat(parts, dim=1)

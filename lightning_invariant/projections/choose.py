@@ -10,9 +10,12 @@ from lightning_invariant.projections.absolute import Absolute
 from lightning_invariant.projections.chamber import Chamber
 from lightning_invariant.projections.fsw import FSW
 from lightning_invariant.projections.gram_root import GramRoot
+from lightning_invariant.projections.gram_rows import GramRows
+from lightning_invariant.projections.joined import Joined
 from lightning_invariant.projections.max_filter import MaxFilter
 from lightning_invariant.projections.norm import Norm
 from lightning_invariant.projections.phases import PhaseInvariants
+from lightning_invariant.projections.point_frames import PointFrames
 from lightning_invariant.projections.point_sort import PointSort
 from lightning_invariant.projections.projection import Projection
 from lightning_invariant.projections.sampled import SampledMean
@@ -34,9 +37,12 @@ KNOWN: tuple[tuple[type[Projection], str], ...] = (
     (GramRoot, "no isometric map exists for several vectors, and the root of their Gram matrix comes next"),
     (PhaseInvariants, "no bi-Lipschitz map is known for planar irreps, and norms with relative phases come next"),
     (SphericalBispectrum, "no bi-Lipschitz map is known for spherical irreps, and the bispectrum comes next"),
+    (GramRows, "no bi-Lipschitz map is known for points that rotations turn, and rows of their Gram root come next"),
 )
 """Each refuses what it is not made for; of those that fit the strongest is taken, the first of equals."""
-SIZED = (PointSort, FSW, SphericalBispectrum)
+FRAMED = 4096
+"""Most frames that are looked from beside rows of a Gram root that tell generic sets apart without them."""
+SIZED = (PointSort, FSW, SphericalBispectrum, GramRows)
 
 
 def choose(representation: Representation | str, size: int | None = None) -> Projection:
@@ -78,6 +84,8 @@ def _best_known(representation: Representation, size: int | None) -> tuple[Proje
         return SampledMean(representation), (
             "transforms are known by samples only, so latents (B, K, D) of K transforms are averaged; read the residual"
         )
+    if (cloud := _cloud(representation, size)) is not None:
+        return cloud
     candidates: list[tuple[Projection, str]] = []
     for kind, why in KNOWN:
         projection = _build(kind, representation, **({"out_features": size} if size and kind in SIZED else {}))
@@ -90,7 +98,26 @@ def _best_known(representation: Representation, size: int | None) -> tuple[Proje
     raise GroupError(
         f"Expected a representation for which a projection is known but got '{representation}': known are finite "
         f"groups of at most {LISTING_LIMIT} elements, S_n on points, sign flips, O(d) on vectors, irreps of SO(2), "
-        "O(2), SO(3) and O(3), and Sampled."
+        "O(2), SO(3) and O(3), S_n x O(d) on points with vectors or irreps, and Sampled."
+    )
+
+
+def _cloud(representation: Representation, size: int | None) -> tuple[Projection, str] | None:
+    """Rows of the Gram root, which keep distances, beside frames, which see what the rows merge."""
+    rows = _build(GramRows, representation)
+    frames = _build(PointFrames, representation)
+    if not isinstance(rows, GramRows) or not isinstance(frames, PointFrames):
+        return None
+    lossy = rows.guarantee.separation is Separation.LOSSY
+    if (size is not None and size < 8) or (rows.n**rows.space.d > FRAMED and not lossy):
+        return None
+    if size is not None:
+        frames = PointFrames(representation, max(size // 4, frames.out_features - frames.kept + 1))
+        rows = GramRows(representation, max(size - frames.out_features, rows.fixed_size + 1))
+    joined = Joined(representation, [rows, frames])
+    return joined, (
+        "no bi-Lipschitz map is known for points that rotations turn; rows of their Gram root keep distances, and "
+        f"views from frames of points tell the rest apart; together {joined.guarantee.separation.words}"
     )
 
 

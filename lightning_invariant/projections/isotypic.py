@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from lightning_invariant.groups import FiniteGroup
-from lightning_invariant.groups.finite_blocks import Points, Regular
+from lightning_invariant.groups.finite_blocks import Regular
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -75,7 +75,7 @@ def multiplication_table(group: Group) -> Tensor:
 def moved_copies(block: Block, vectors: Float[Tensor, "r dim"], elements: Tensor) -> Float[Tensor, "G r dim"]:
     """rho(g) of vectors of one copy, for every element."""
     z = vectors.expand(len(elements), *vectors.shape)
-    if isinstance(block, Points):
+    if block.copies_last:
         return block.move(z.mT, elements).mT
     return block.move(z, elements)
 

@@ -9,7 +9,6 @@ import torch
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Sampled
 from lightning_invariant.groups.block import Trivial
-from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.exact_tables import ExactTables
 from lightning_invariant.projections.projection import Projection
@@ -67,7 +66,7 @@ class OrbitMean(ExactTables, Projection):
         """The means, times the square root of the size of their orbit."""
         work, means = z.to(torch.promote_types(z.dtype, torch.float32)), []
         for i, (block, part) in enumerate(zip(self.representation, self.representation.split(work), strict=True)):
-            copies = part.mT if isinstance(block, Points) else part
+            copies = part.mT if block.copies_last else part
             means.append((copies @ self.get_buffer(f"table{i}").to(work.dtype)).flatten(1))
         return torch.cat(means, dim=1).to(z.dtype)
 

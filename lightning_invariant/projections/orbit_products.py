@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from lightning_invariant.errors import GroupError
-from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.projections.exact_tables import ExactTables
 from lightning_invariant.projections.isotypic import Component, components, moved_copies
 from lightning_invariant.projections.templates import templates_are_stored
@@ -60,7 +59,7 @@ class OrbitProducts(ExactTables):
 
     def __init__(self, representation: Representation, templates: Float[Tensor, "k D"]) -> None:
         super().__init__()
-        self.points = [isinstance(block, Points) for block in representation]
+        self.copies_last = [block.copies_last for block in representation]
         self.shapes = [block.shape for block in representation]
         self.copies = [block.copies for block in representation]
         analysis = _analyse(representation)
@@ -114,7 +113,7 @@ class OrbitProducts(ExactTables):
         shares: list[list[Tensor]] = [[] for _ in self.alike]
         for i, block in enumerate(z.split([math.prod(shape) for shape in self.shapes], dim=1)):
             # One product with the copies side by side leaves a component of one dimension in place: nothing is copied.
-            copies = block.unflatten(1, self.shapes[i]).movedim(1 if self.points[i] else 2, 0)
+            copies = block.unflatten(1, self.shapes[i]).movedim(1 if self.copies_last[i] else 2, 0)
             moved = self.get_buffer(f"table{i}").to(z.dtype).mT @ copies.flatten(1)
             moved = moved.unflatten(1, copies.shape[1:])
             for f, share in enumerate(moved.split([a.number * a.functions * a.widths[i] for a in self.alike])):

@@ -8,6 +8,7 @@ import torch
 
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.points import _PointInvariants, sort_visible
+from lightning_invariant.projections.templates import tight_frame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +65,7 @@ class PointSort(_PointInvariants):
         seed: int = 0,
     ) -> None:
         super().__init__(representation, out_features, ragged=ragged, seed=seed)
-        self.register_buffer("directions", _tight_frame(self.d, -(-self.kept // self.n), seed))
+        self.register_buffer("directions", tight_frame(self.d, -(-self.kept // self.n), seed))
         self.guarantee = _guarantee(str(self.representation.group), self.n, self.d, self.kept)
 
     def _default_size(self) -> int:
@@ -86,16 +87,6 @@ class PointSort(_PointInvariants):
 
     def _columns(self, points: Tensor) -> Tensor:
         return (points @ self.directions.to(points.dtype)).mT
-
-
-def _tight_frame(d: int, columns: int, seed: int) -> Tensor:
-    """Directions (d, columns) with operator norm 1, orthonormal rows if there are at least d columns; float32."""
-    gaussian = torch.randn(columns, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    if d == 1:
-        return torch.full((1, columns), columns**-0.5)
-    if columns < d:
-        return torch.linalg.qr(gaussian.mT)[0].float()
-    return torch.linalg.qr(gaussian)[0].mT.contiguous().float()
 
 
 def _guarantee(group: str, n: int, d: int, kept: int) -> Guarantee:

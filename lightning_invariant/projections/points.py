@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_invariant.errors import LatentError
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.projections.full_precision import full_precision
 from lightning_invariant.projections.joint import _JointInvariants
+from lightning_invariant.projections.point_masks import require_mask
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -83,7 +83,7 @@ class _PointInvariants(_JointInvariants):
         if mask is None:
             return super().forward(z)
         flat = self.representation.flatten(z)
-        self._check(mask, flat.shape[0])
+        require_mask(mask, flat.shape[0], self.n, ragged=self.ragged, name=type(self).__name__)
         with full_precision(flat.device):
             work = flat.to(torch.promote_types(flat.dtype, torch.float32))
             parts = [work[:, where].reshape(-1, *block.shape) for where, block in self.moving]
@@ -101,20 +101,6 @@ class _PointInvariants(_JointInvariants):
     def invariants(self, parts: list[Tensor]) -> Tensor:
         """Features of whole sets."""
         return self._embed(torch.cat(parts, dim=-1))
-
-    def _check(self, mask: Tensor, batch: int) -> None:
-        if not self.ragged:
-            name = type(self).__name__
-            raise ValueError(f"Expected no mask but got one; build {name} with ragged=True for sets of unlike size.")
-        if mask.dtype != torch.bool or mask.shape != (batch, self.n):
-            raise LatentError(
-                f"Expected a boolean mask of shape ({batch}, {self.n}) but got {mask.dtype} {tuple(mask.shape)}; "
-                "give True at points that exist."
-            )
-        # On an accelerator the answer would have to be waited for.
-        if not torch.compiler.is_compiling() and mask.device.type == "cpu" and not bool(mask.any(dim=1).all()):
-            hidden = (~mask.any(dim=1)).nonzero().flatten().tolist()
-            raise LatentError(f"Expected a visible point in each set but got none in {hidden}; leave those sets out.")
 
 
 def sort_visible(columns: Float[Tensor, "B K n"], mask: Bool[Tensor, "B n"]) -> Float[Tensor, "B K n"]:

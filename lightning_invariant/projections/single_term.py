@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups.block import Trivial
-from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep
+from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep, Outer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,4 +39,6 @@ def is_trivial(block: Block) -> bool:
         return block.frequency == 0
     if isinstance(block, DegreeIrrep):
         return block.degree == 0 and block.parity != -1
+    if isinstance(block, Outer):
+        return all(map(is_trivial, block.parts))
     return isinstance(block, Trivial)

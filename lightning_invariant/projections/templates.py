@@ -57,3 +57,27 @@ def unit_templates(count: int, size: int, seed: int) -> Float[Tensor, "k D"]:
         return torch.zeros(count, size)
     templates = torch.randn(count, size, dtype=torch.float64, generator=generator)
     return (templates / templates.norm(dim=1, keepdim=True)).float()
+
+
+def tight_frame(d: int, columns: int, seed: int) -> Float[Tensor, "d columns"]:
+    """Random directions as columns, with operator norm 1: orthonormal rows if there are at least d, else columns.
+
+    Args:
+        d: Numbers in each, at least 1.
+        columns: How many, at least 1.
+        seed: Seed of a generator of their own.
+
+    Returns:
+        Float32 on the CPU, drawn in float64.
+
+    Example:
+        >>> frame = tight_frame(2, 5, seed=0)
+        >>> torch.allclose(frame @ frame.mT, torch.eye(2), atol=1e-6)
+        True
+    """
+    gaussian = torch.randn(columns, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    if d == 1:
+        return torch.full((1, columns), columns**-0.5)
+    if columns < d:
+        return torch.linalg.qr(gaussian.mT)[0].float()
+    return torch.linalg.qr(gaussian)[0].mT.contiguous().float()

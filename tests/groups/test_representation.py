@@ -76,6 +76,28 @@ def test_irreps_are_those_of_e3nn():
     assert torch.allclose(ours.float(), theirs.float(), atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "S3: 3 points x 3",
+        "C4: 4 regular",
+        "S4 x O3: 3 points*vectors",
+        "S3 x O3: 2 points*1o + 3 points*2e + 1 points*trivial",
+        "C3 x Z2: 2 regular*signs + 3 regular*trivial",
+        "Z2^3 x S3: 3 signs*points",
+    ],
+)
+def test_moving_is_multiplying_with_the_matrices(text):
+    rep = Representation.parse(text)
+    z, g = (
+        rep.random(5, torch.Generator().manual_seed(0)).double(),
+        rep.group.sample(5, torch.Generator().manual_seed(1)),
+    )
+    assert torch.allclose(rep.move(z, g), torch.einsum("nij,nj->ni", rep.matrices(g), z), atol=1e-12)
+    assert not torch.allclose(rep.move(z, g), z)
+    assert rep.move(z[:0], g[:0]).shape == (0, rep.size)
+
+
 def test_large_symmetric_groups_move_without_matrices():
     rep = Representation.parse("S1000: 1000 points x 4")
     g = rep.group.sample(2, torch.Generator().manual_seed(0))

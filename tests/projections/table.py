@@ -38,8 +38,12 @@ class Row:
         return self.kind(self.representation, **self.settings)
 
     def __str__(self) -> str:
-        settings = ",".join(f"{key}={value}" for key, value in self.settings.items())
+        settings = ",".join(f"{key}={_short(value)}" for key, value in self.settings.items())
         return f"{self.kind.__name__}[{self.representation}]{settings}".replace(" ", "")
+
+
+def _short(value: Any) -> str:
+    return "+".join(part["name"] for part in value) if isinstance(value, list) else str(value)
 
 
 def scrambled(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +80,27 @@ def frequencies_apart(representation: Representation, z: Tensor) -> tuple[Tensor
     angles[-1] = 0
     phases = torch.polar(torch.ones_like(angles), angles)
     return z, torch.fft.irfft(spectrum * phases, n=representation.shape[-1]).flatten(1)
+
+
+def mirrored(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents and their mirror images, which rotations of space do not reach."""
+    return z, -z
+
+
+def turned_apart(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Every kind of irrep on points turned by a rotation of its own, the points in their order."""
+    generator = torch.Generator().manual_seed(9)
+    moved = []
+    for where, part in _blocks(representation):
+        order, _ = part.group.split(part.group.identity())  # type: ignore[attr-defined]
+        rotation = part.group.factors[1].sample(1, generator)[0]  # type: ignore[attr-defined]
+        moved.append(part.move(z[:, where], part.group.join([order, rotation])))  # type: ignore[attr-defined]
+    return z, torch.cat(moved, dim=1)
+
+
+def parts(representation: str, *names: str) -> list[dict[str, Any]]:
+    """Descriptions of projections to join."""
+    return [{"name": name, "representation": representation} for name in names]
 
 
 def _blocks(representation: Representation) -> list[tuple[slice, Representation]]:
@@ -136,6 +161,16 @@ ROWS: list[Row] = [
     Row(P.Gram, "SO2: 2x0 + 4x1"),
     Row(P.PhaseInvariants, "SO2: 2x0 + 3x1 + 2x2 + 1x3"),
     Row(P.PhaseInvariants, "O2: 2x1 + 2x3 + 2 det + 1 trivial"),
+    Row(P.GramRows, "S5 x O3: 1 points*vectors"),
+    Row(P.GramRows, "S4 x O3: 2 points*1o + 3 points*0e + 2 trivial*trivial", {"ragged": True}),
+    Row(P.GramRows, "S6 x O2: 2 points*vectors", {"out_features": 31, "seed": 2}),
+    Row(P.GramRows, "S4 x SO3: 2 points*1", merged=mirrored),
+    Row(P.GramRows, "S4 x O3: 2 points*1o + 1 points*2e + 1 points*0o", merged=turned_apart),
+    Row(P.PointFrames, "S4 x O3: 1 points*vectors"),
+    Row(P.PointFrames, "S3 x SO3: 2 points*1 + 1 points*2 + 2 points*0 + 1 trivial*trivial", {"ragged": True}),
+    Row(P.PointFrames, "S3 x O3: 2 points*1e + 1 points*1o + 1 points*2o + 1 points*0o", {"hidden": 9}),
+    Row(P.PointFrames, "S6 x O2: 2 points*vectors + 1 points*det", {"out_features": 20}),
+    Row(P.Joined, "S4 x SO3: 2 points*1", {"projections": parts("S4 x SO3: 2 points*1", "GramRows", "PointFrames")}),
     Row(P.SignOuter, "Z2: 6 signs"),
     Row(P.SignOuter, "Z2^3: 3 signs + 2 trivial"),
     Row(P.SphericalPowerSpectrum, "SO3: 2x0 + 3x1 + 2x2", merged=blocks_apart),

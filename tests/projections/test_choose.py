@@ -28,6 +28,10 @@ EXPECTED = {
     "Z2 x Z2: 1 signs*trivial + 2 trivial*signs": "MaxFilter",
     "Matrices[[[0,-1],[1,0]]]: 1 vectors": "MaxFilter",
     "Matrices[[[0,-1],[1,0]],[[1,0],[0,-1]]]: 1 vectors": "Chamber",
+    "S9 x O3: 1 points*vectors": "Joined",
+    "S9 x SO3: 8 points*0 + 4 points*1 + 2 points*2": "Joined",
+    "S40 x O3: 1 points*vectors": "GramRows",
+    "S9 x O3: 2 points*3o + 1 points*1o": "GramRows",
     "Sampled: 64 trivial": "SampledMean",
 }
 
@@ -54,6 +58,13 @@ def test_size_is_kept_and_a_small_one_weakens_the_reason():
     assert projection.out_features == 32
     assert projection.guarantee.separation is Separation.GENERIC
     assert "from 256 on" in projection.reason
+
+
+@pytest.mark.parametrize("size", [20, 256])
+def test_a_wished_size_is_shared_by_rows_and_frames(size):
+    projection = choose("S9 x O3: 1 points*vectors + 4 points*0e", size=size)
+    assert projection.out_features == size
+    assert projection.guarantee.separation is Separation.GENERIC
 
 
 def test_size_replaces_a_fixed_map_that_is_larger():

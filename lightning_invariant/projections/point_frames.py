@@ -1,0 +1,159 @@
+"""Points that carry vectors, under permutations and rotations together: all points as seen from pairs of points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_invariant.errors import GroupError
+from lightning_invariant.guarantee import Guarantee, Separation
+from lightning_invariant.projections.clouds import _CloudInvariants
+from lightning_invariant.projections.frame_views import Views, field_of
+from lightning_invariant.projections.homogeneous import direction_and_norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lightning_invariant.groups import Representation
+
+HIDDEN, FEATURES = 64, 128
+"""Most numbers that describe what one frame sees, and most features, unless more are asked for."""
+NUMBERS = {"cpu": 2**22, "cuda": 2**27}
+"""Views of points that exist at once."""
+
+
+class PointFrames(_CloudInvariants):
+    """f = |z| mean over frames of tanh(C e), e = mean over points k of tanh(A v_k), v_k point k as the frame sees it.
+
+    In space a frame is u_i, w_j and u_i x w_j for points i and j; in the plane it is u_i and u_i turned by 90 degrees.
+    u_i and w_j are random combinations of the vectors of a point (the vector itself if there is one). A view holds
+    the products of all vectors with the frame, of degree 2 with its pairs, and the numbers that do not turn. Under
+    O(d) the mirror image of every frame counts as a frame too. |z| itself follows, so f scales like the latent.
+
+    Guarantee:
+        One vector and any scalars a point: a frame of independent vectors shows the whole set up to rotation, and sets
+        on one line are seen from each of their points, so frames are told apart where sets are. Sums of analytic
+        functions separate multisets for almost all weights. Hence injective with 2 D + 1 features and as many
+        hidden numbers (D numbers in the latent); with fewer, any two fixed orbits are told apart for almost all
+        weights. Several vectors a point: the latter. Lipschitz, smooth but at zero, not bi-Lipschitz; means over many
+        frames bring distances close together, so GramRows beside it (see Joined) keeps more of them.
+
+    Args:
+        representation: Of S_n x O(d) or S_n x SO(d), d = 2 or 3: "S9 x O3: 1 points*vectors", "S9 x SO3: 8
+            points*0 + 4 points*1 + 2 points*2"; "trivial*trivial" may stand beside it and is kept.
+        out_features: Number K of features, kept numbers included; 2 D + 2, but at most 129, beside those if None.
+        hidden: Numbers that describe a frame; 2 D + 1, but at most 64, if None.
+        ragged: Whether sets may have fewer than n points, given by a mask; their share is a feature then.
+        seed: Seed of all weights.
+
+    Raises:
+        GroupError: Another representation.
+        ValueError: out_features leaves no room for a feature, or hidden is below 1.
+
+    Source:
+        Hordan, Amir, Gortler and Dym 2023 (2301.13821) for pairs of points with their cross product; Amir et al. 2023
+        (2306.06529) for analytic sums. Pozdnyakov and Ceriotti 2022 (2201.07136) show what distances alone merge.
+
+    Example:
+        >>> import torch
+        >>> P, X = PointFrames("S4 x O3: 1 points*vectors"), torch.arange(12.0).sin().reshape(1, 4, 3)
+        >>> P(X.flatten(1)).shape, torch.allclose(P(X.flatten(1)), P(-X.flip(1).roll(1, dims=2).flatten(1)), atol=1e-5)
+        (torch.Size([1, 26]), True)
+    """
+
+    def __init__(
+        self,
+        representation: Representation | str,
+        out_features: int | None = None,
+        *,
+        hidden: int | None = None,
+        ragged: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(representation, ragged=ragged, seed=seed)
+        fields = [field_of(block) for block in self.carried]
+        known = [field for field in fields if field is not None]
+        if self.space.d not in (2, 3) or len(known) < len(fields) or all(field.degree != 1 for field in known):
+            raise GroupError(
+                f"Expected points with vectors, numbers and irreps up to degree 2 of space or frequency 1 of the plane "
+                f"but got '{self.representation}'; use GramRows."
+            )
+        self.views = Views(known, self.copies, self.space.d, seed)
+        size, beside = self.n * self.numbers, self.fixed_size + ragged + 1
+        self.out_features = min(2 * size + 1, FEATURES) + beside if out_features is None else out_features
+        self.kept = self.out_features - beside
+        self.hidden = min(2 * size + 1, HIDDEN) if hidden is None else hidden
+        if self.kept < 1 or self.hidden < 1:
+            raise ValueError(
+                f"Expected at least {beside + 1} features and 1 hidden number but got {out_features} and {hidden}."
+            )
+        self._draw_weights()
+        one_vector = [n for n, field in zip(self.copies, known, strict=True) if field.degree > 0] == [1]
+        enough = one_vector and min(self.kept, self.hidden) >= 2 * size + 1
+        self.guarantee = Guarantee(
+            group=str(self.representation.group),
+            separation=Separation.INJECTIVE if enough else Separation.GENERIC,
+            differentiable="everywhere but at zero",
+            source="Hordan et al. 2023, 2301.13821; Amir et al. 2023, 2306.06529",
+            note="For almost all weights. Not bi-Lipschitz."
+            if enough
+            else "Every fixed pair of different orbits is told apart for almost all weights.",
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Sizes, whether sets are ragged, and seed."""
+        return super().settings | {"hidden": self.hidden}
+
+    def _invariants(self, fields: list[Tensor], mask: Tensor) -> Tensor:
+        frames = self.n ** (self.space.d - 1)
+        limit = NUMBERS.get(mask.device.type, NUMBERS["cuda"])
+        rows = max(1, limit // (frames * self.n * max(self.views.size, self.hidden)))
+        # A loop over a dynamic batch cannot be traced, so a traced graph makes one pass.
+        if torch.compiler.is_compiling() or mask.shape[0] <= rows:
+            return self._features(fields, mask)
+        blocks = zip(*(part.split(rows) for part in (*fields, mask)), strict=True)
+        return torch.cat([self._features(list(block[:-1]), block[-1]) for block in blocks])
+
+    def _features(self, fields: list[Tensor], mask: Tensor) -> Tensor:
+        rows = torch.cat([field.flatten(2) for field in fields], dim=2)
+        direction, norm = direction_and_norm(rows, dims=(1, 2))
+        count = mask.sum(dim=1)[:, None, None].to(rows.dtype)
+        scaled = (direction * (count * rows.shape[2]).sqrt()).split([f.shape[2] * f.shape[3] for f in fields], dim=2)
+        alike = [part.unflatten(2, field.shape[2:]) for part, field in zip(scaled, fields, strict=True)]
+        size = norm[:, :, 0] / self.kept**0.5
+        share = [count[:, :, 0] / self.n] if self.ragged else []
+        return torch.cat([self._seen(alike, mask) * size, size, *share], dim=1)
+
+    def _seen(self, fields: list[Tensor], mask: Tensor) -> Tensor:
+        """Mean over frames of what each sees of all points, (B, K)."""
+        views = self.views(fields)
+        frame = views.frame
+        weight = mask.to(frame.dtype)
+        count = weight.sum(dim=1)[:, None]
+        straight = views.straight @ self.inner_straight.to(frame.dtype) + self.inner_shift.to(frame.dtype)
+        mirrored = views.mirrored @ self.inner_mirrored.to(frame.dtype)
+        anchors = weight if self.space.d == 2 else weight[:, :, None] * weight[:, None, :]
+        anchors = anchors.flatten(1) / count ** (self.space.d - 1)
+        beside = frame @ self.outer_frame.to(frame.dtype) + self.outer_shift.to(frame.dtype)
+        total = 0.0
+        for sign in (1,) if self.space.special else (1, -1):
+            seen = (straight + sign * mirrored).tanh()
+            seen = torch.einsum("bfkh,bk->bfh", seen, weight / count)
+            outer = (seen @ self.outer_seen.to(frame.dtype) + beside).tanh()
+            total = total + torch.einsum("bfq,bf->bq", outer, anchors)
+        return total if self.space.special else total / 2
+
+    def _draw_weights(self) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        sizes = {
+            "inner_straight": (self.views.straight_size, self.hidden),
+            "inner_mirrored": (self.views.mirrored_size, self.hidden),
+            "inner_shift": (1, self.hidden),
+            "outer_seen": (self.hidden, self.kept),
+            "outer_frame": (self.views.frame_size, self.kept),
+            "outer_shift": (1, self.kept),
+        }
+        for name, (inputs, outputs) in sizes.items():
+            self.register_buffer(name, torch.randn(inputs, outputs, generator=generator) / max(1, inputs) ** 0.5)
