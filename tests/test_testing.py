@@ -13,12 +13,15 @@ from lightning_invariant.projections import (
     ChannelMax,
     Gram,
     GramRoot,
+    GramRows,
     MaxFilter,
     Norm,
     OrbitMean,
     PhaseInvariants,
+    PointFrames,
     PointSort,
     Projection,
+    SampledMax,
     SampledMean,
     SignOuter,
     Sort,
@@ -30,11 +33,13 @@ HONEST = [
     ChannelMax("C8: 2 regular"),
     Gram("O3: 3 vectors"),
     GramRoot("O3: 3 vectors"),
+    GramRows("S4 x O3: 2 points*vectors + 1 points*trivial"),
     MaxFilter("C8: 2 regular"),
     MaxFilter("D4: 1 trivial + 2 regular"),
     Norm("O3: 1 vectors"),
     OrbitMean("S5: points x 2"),
     PhaseInvariants("SO2: 2x1 + 1x2"),
+    PointFrames("S4 x SO3: 1 points*vectors"),
     PointSort("S5: points x 2"),
     SignOuter("Z2^3: 2 signs"),
     Sort("S7: points"),
@@ -156,10 +161,50 @@ def test_the_message_holds_the_numbers():
     assert "latents" in str(caught.value)
 
 
-def test_groups_known_by_samples_cannot_be_checked():
-    with pytest.raises(GroupError, match="samples only"):
-        assert_guarantee(SampledMean("Sampled: 4 trivial"))
-    with pytest.raises(GroupError, match="samples only"):
+@pytest.mark.parametrize("kind", [SampledMean, SampledMax])
+def test_maps_of_sampled_transforms_are_held_to_their_residual(kind):
+    assert_guarantee(kind("Sampled: 4 trivial"))
+
+
+class _Spread(SampledMean):
+    """A negative control: as uncertain with many transforms as with few."""
+
+    def project(self, z):
+        return z.std(dim=1) * z.shape[1] ** 0.5
+
+    def residual(self, z):
+        return 10 * super().residual(z[:, :2])
+
+
+class _Sure(SampledMean):
+    """Another: it states a tenth of its error."""
+
+    def residual(self, z):
+        return 0.1 * super().residual(z)
+
+
+class _Weighted(SampledMean):
+    """Another: its features depend on which transform came first, but less and less."""
+
+    def project(self, z):
+        return z.mean(dim=1) + z[:, 0] / z.shape[1]
+
+
+def test_false_claims_of_sampled_maps_are_refuted():
+    exact = SampledMean("Sampled: 4 trivial")
+    exact.guarantee = Guarantee(group="Sampled(augmentation)", separation=Separation.LOSSY)
+    with pytest.raises(GuaranteeError, match="claim sampled invariance"):
+        assert_guarantee(exact)
+    with pytest.raises(GuaranteeError, match="order of the transforms"):
+        assert_guarantee(_Weighted("Sampled: 4 trivial"))
+    with pytest.raises(GuaranteeError, match="come together with more transforms"):
+        assert_guarantee(_Spread("Sampled: 4 trivial"))
+    with pytest.raises(GuaranteeError, match="within 4 residuals"):
+        assert_guarantee(_Sure("Sampled: 4 trivial"))
+
+
+def test_single_latents_of_sampled_groups_cannot_be_checked():
+    with pytest.raises(GroupError, match="use assert_guarantee"):
         assert_invariant(nn.Identity(), "Sampled: 4 trivial")
 
 

@@ -11,7 +11,7 @@ from lightning_invariant.metrics.certificate import Certificate
 from lightning_invariant.metrics.elements import element_classes
 from lightning_invariant.metrics.invariance import equivariance_error, equivariance_errors, invariance_error
 from lightning_invariant.metrics.misfit import Fit, better_fits
-from lightning_invariant.metrics.orbits import is_exact, orbit_distance
+from lightning_invariant.metrics.orbits import is_exact, orbit_distance, sampled_orbit_distance
 from lightning_invariant.metrics.rank import collapse, effective_rank
 from lightning_invariant.metrics.separation import (
     hard_negative_ratio,
@@ -44,5 +44,6 @@ __all__ = [
     "orbit_distance",
     "orbit_retrieval",
     "relative_distance",
+    "sampled_orbit_distance",
     "spearman",
 ]

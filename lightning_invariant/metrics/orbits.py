@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.errors import GroupError
+from lightning_invariant.errors import GroupError, LatentError
 from lightning_invariant.groups import Representation, Sampled
 from lightning_invariant.metrics.orbit_rules import LISTED, Rule, largest_product_rule, listed_products
 
@@ -63,7 +63,10 @@ def orbit_distance(
     if not pairwise and len(z) != len(w):
         raise ValueError(f"Expected as many latents on both sides but got {len(z)} and {len(w)}; or set pairwise=True.")
     if isinstance(representation.group, Sampled):
-        raise GroupError(f"Expected a group with orbits but {representation.group} is known by samples only.")
+        raise GroupError(
+            f"Expected a group with orbits but {representation.group} is known by samples only; use "
+            "sampled_orbit_distance with the latents of sampled transforms."
+        )
     rule = largest_product_rule(representation, generator)
     if not pairwise:
         return _distance(z.square().sum(1), w.square().sum(1), _in_blocks(rule, z, w))
@@ -72,6 +75,40 @@ def orbit_distance(
     else:
         products = _all_pairs(rule, z, w, mirrored=mirrored)
     return _distance(z.square().sum(1)[:, None], w.square().sum(1), products)
+
+
+def sampled_orbit_distance(
+    z: Float[Tensor, "B *shape"], w: Float[Tensor, "C K *shape"], representation: Representation | str
+) -> Float[Tensor, "B C"]:
+    """Smallest distance of z to the latents of K sampled transforms of each input: an upper bound on the orbit's.
+
+    For augmentations, of which only draws are known; it falls with K.
+
+    Args:
+        z: Latents of inputs as they come.
+        w: Latents of K transforms of each of C inputs, the untouched one among them if it shall count.
+        representation: What the latents are, "Sampled: 64 trivial" or any other that fits their layout.
+
+    Returns:
+        Distances (B, C), float64.
+
+    Raises:
+        LatentError: The latents do not fit.
+
+    Example:
+        >>> sampled_orbit_distance(torch.zeros(1, 2), torch.tensor([[[3.0, 4.0], [0.0, 1.0]]]), "Sampled: 2 trivial")
+        tensor([[1.]], dtype=torch.float64)
+    """
+    representation = Representation.parse(representation)
+    flat = representation.flatten(z).double()
+    if w.dim() < 2 or w.shape[1] < 1:
+        raise LatentError(
+            f"Expected latents (C, K, {representation.size}) of at least one transform but got {tuple(w.shape)}."
+        )
+    moved = representation.flatten(w.flatten(0, 1)).double()
+    # Differences, not products: latents of one orbit shall be at distance 0.
+    distances = torch.cdist(flat, moved, compute_mode="donot_use_mm_for_euclid_dist")
+    return distances.reshape(len(flat), *w.shape[:2]).amin(dim=2)
 
 
 def is_exact(representation: Representation | str) -> bool:

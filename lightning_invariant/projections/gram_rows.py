@@ -77,7 +77,7 @@ class GramRows(_CloudInvariants):
         kinds = [_kind(block) for block in self.carried]
         self.still = tuple(i for i, kind in enumerate(kinds) if kind is None)
         found = dict.fromkeys(kind for kind in kinds if kind is not None)
-        self.turned = tuple(tuple(i for i, kind in enumerate(kinds) if kind == one) for one in found)
+        self.turned = [[i for i, kind in enumerate(kinds) if kind == one] for one in found]
         if not self.turned:
             raise GroupError(f"Expected {self.expected} but got '{self.representation}'; {self.remedy}.")
         self.out_features = 2 * self.n * self.numbers + self.fixed_size if out_features is None else out_features

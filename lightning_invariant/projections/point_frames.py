@@ -62,6 +62,13 @@ class PointFrames(_CloudInvariants):
         (torch.Size([1, 26]), True)
     """
 
+    inner_straight: Tensor
+    inner_mirrored: Tensor
+    inner_shift: Tensor
+    outer_seen: Tensor
+    outer_frame: Tensor
+    outer_shift: Tensor
+
     def __init__(
         self,
         representation: Representation | str,
@@ -137,13 +144,13 @@ class PointFrames(_CloudInvariants):
         anchors = weight if self.space.d == 2 else weight[:, :, None] * weight[:, None, :]
         anchors = anchors.flatten(1) / count ** (self.space.d - 1)
         beside = frame @ self.outer_frame.to(frame.dtype) + self.outer_shift.to(frame.dtype)
-        total = 0.0
+        found = []
         for sign in (1,) if self.space.special else (1, -1):
             seen = (straight + sign * mirrored).tanh()
             seen = torch.einsum("bfkh,bk->bfh", seen, weight / count)
             outer = (seen @ self.outer_seen.to(frame.dtype) + beside).tanh()
-            total = total + torch.einsum("bfq,bf->bq", outer, anchors)
-        return total if self.space.special else total / 2
+            found.append(torch.einsum("bfq,bf->bq", outer, anchors))
+        return torch.stack(found).mean(dim=0)
 
     def _draw_weights(self) -> None:
         generator = torch.Generator().manual_seed(self.seed)

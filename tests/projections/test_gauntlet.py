@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.errors import LatentError
+from lightning_invariant.errors import GuaranteeError, LatentError
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections import Projection
+from lightning_invariant.testing import assert_guarantee
 from tests.projections.table import ROWS, Row, scrambled
 
 BRUTE_FORCE = 5_000
@@ -128,6 +129,16 @@ def test_separation_of_hard_negatives(row: Row) -> None:
         assert torch.where(apart, gap, 0.0).max() < 1e-6
     else:
         assert torch.where(apart, gap, 1.0).min() > 1e-3
+
+
+@every_row
+def test_claims_are_not_refuted(row: Row) -> None:
+    assert_guarantee(row.build(), samples=12)
+
+
+def test_claims_of_a_broken_projection_are_refuted() -> None:
+    with pytest.raises(GuaranteeError):
+        assert_guarantee(_Broken("S5: 5 points"), samples=12)
 
 
 @every_row
