@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_invariant.callback import InvariantCallback
+    from lightning_invariant.callback import HubExport, InvariantCallback
     from lightning_invariant.groups import Representation
     from lightning_invariant.guarantee import Guarantee, Separation
     from lightning_invariant.hub import InvariantEncoder, export_encoder
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Guarantee": "guarantee",
+    "HubExport": "callback",
     "InvariantCallback": "callback",
     "InvariantEncoder": "hub",
     "Projection": "projections",
@@ -28,6 +29,7 @@ _HOMES = {
 
 __all__ = [
     "Guarantee",
+    "HubExport",
     "InvariantCallback",
     "InvariantEncoder",
     "Projection",

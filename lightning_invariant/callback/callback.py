@@ -14,11 +14,12 @@ from lightning_invariant.callback.budget import Budget
 from lightning_invariant.callback.collector import Collector
 from lightning_invariant.callback.content import Content
 from lightning_invariant.callback.encode import undisturbed
+from lightning_invariant.callback.exporting import Exporter
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import shared
+from lightning_invariant.callback.hub_export import HubExport
 from lightning_invariant.callback.masked import default_masked, masked
 from lightning_invariant.callback.names import METRICS
-from lightning_invariant.callback.path import LatentPath
 from lightning_invariant.callback.progress import (
     averaged_weights,
     forwarding,
@@ -77,8 +78,9 @@ class InvariantCallback(*callback_bases()):
             "logistic".
         neighbours: k of the nearest-neighbour probes.
         embeddings: Whether points and pictures are written.
-        export_dir: Folder for the exported encoder at the end of `fit`; None to export nothing.
-        export_name: Of the model on its card; the folder's name if None.
+        export_dir: Folder for the exported encoder, written at the end of `fit`, or at each export to the Hub.
+        export_name: Of the model on its card; the name of the repository or folder if None.
+        export: Where on the Hugging Face Hub to publish it, and when; None for nowhere.
         prefix: Put before every logged name, for callbacks on several layers.
         seed: Of every random choice; the global random state is not touched.
 
@@ -113,6 +115,7 @@ class InvariantCallback(*callback_bases()):
         embeddings: bool = True,
         export_dir: str | Path | None = None,
         export_name: str | None = None,
+        export: HubExport | None = None,
         prefix: str = "",
         seed: int = 0,
     ) -> None:
@@ -134,8 +137,6 @@ class InvariantCallback(*callback_bases()):
                 f"'{self.projection.representation}'; build it with the callback's representation."
             )
         self.prefix, self.every_n_validations = prefix, every_n_validations
-        self.export_dir = None if export_dir is None else Path(export_dir)
-        self.export_name = export_name
         self.report: Report | None = None
         ragged = mask is not None or getattr(self.projection, "ragged", False)
         measured = masked(self.projection) if ragged else self.projection
@@ -148,6 +149,16 @@ class InvariantCallback(*callback_bases()):
         survey = Survey(self._collector, measured.representation, action)
         self._reporter = Reporter(
             measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix
+        )
+        self._exporter = Exporter(
+            self.projection,
+            self._collector,
+            self._reporter,
+            self._findings,
+            prefix=prefix,
+            folder=None if export_dir is None else Path(export_dir),
+            name=export_name,
+            hub=export,
         )
         self._validations = 0
         self._checked, self._called, self._due, self._final = False, False, True, False
@@ -166,10 +177,7 @@ class InvariantCallback(*callback_bases()):
         self._checked = False
         self._collector.begin_training()
         self._budget.begin()
-        if self.export_dir is not None and trainer.is_global_zero:
-            from lightning_invariant.hub.artifact import check_target
-
-            check_target(self.export_dir)
+        self._exporter.begin(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A pass over the training data starts."""
@@ -179,6 +187,7 @@ class InvariantCallback(*callback_bases()):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Offer the batch to the bank; before the very first step see that the latent fits."""
+        self._exporter.between(trainer, pl_module, self.report)
         self._from_start |= batch_idx == 0
         if self._collector.bank_is_complete and self._checked:
             return
@@ -254,17 +263,19 @@ class InvariantCallback(*callback_bases()):
         self._show_unseen(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export the encoder with the last report's numbers."""
-        if self.export_dir is not None and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False):
-            with self._findings.guarding("export", strict=False):
-                self._source.attach(pl_module)
-                self._export(pl_module, self.export_dir)
+        """Export the encoder with the last report's numbers, and wait for uploads."""
+        self._exporter.end(trainer, pl_module, self.report)
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Show what was held back and detach; `teardown` is not called after an exception."""
         self._show_unseen(trainer)
+        self._exporter.stop(trainer, pl_module, self.report)
         self._end()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note that there will be something to publish; the file does not exist yet."""
+        self._exporter.saved()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Detach."""
@@ -328,36 +339,6 @@ class InvariantCallback(*callback_bases()):
             raise LayerError(
                 f"Expected layer {self.layer!r} to be called in the validation step but it never was; name a layer "
                 "that the step uses, and compile the network only after the callback is attached."
-            )
-
-    def _export(self, pl_module: LightningModule, folder: Path) -> None:
-        from lightning_invariant.hub import export_encoder
-
-        if self._source.function is not None or self._source.ragged:
-            raise LayerError(
-                "Expected a named layer without masks to export but latents come from a function or are padded sets; "
-                "leave export_dir out, or use lightning_invariant.hub.export_encoder on a network of your own."
-            )
-        route, inputs = self._collector.route, self._collector.bank.columns.get("x")
-        if route is None or inputs is None or len(inputs) < 2:
-            raise LayerError(
-                f"Expected a forward of single tensors to reach layer {self.layer!r} but none did, so there is no "
-                "encoder to export; give inputs= to read x off the batch."
-            )
-        device = next((p.device for p in pl_module.parameters()), inputs.device)
-        report = self.report
-        scalars = {} if report is None else report.scalars
-        with undisturbed(pl_module, self._collector.seed):
-            export_encoder(
-                folder,
-                LatentPath(pl_module, self._tap, route, self._source.flat),
-                self.projection.to(device),
-                inputs[:2].to(device),
-                numbers={name.removeprefix(self.prefix): value for name, value in scalars.items()},
-                picture=None if report is None else self._reporter.picture(report),
-                samples=self._reporter.samples,
-                seed=self._collector.seed,
-                name=self.export_name,
             )
 
 

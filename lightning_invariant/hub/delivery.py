@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from filelock import Timeout
 
-from lightning_invariant.errors import InvariantError
 from lightning_invariant.hub.access import hub_client
 from lightning_invariant.hub.attempts import ATTEMPTS, attempt, in_words, is_transient, status_of
 from lightning_invariant.hub.commit import commit_folder
@@ -139,18 +139,15 @@ def _commit(queue: Queue, entry: Entry) -> Commit:
 
 def main(folder: str, repo_id: str) -> int:
     """Deliver what goes to one repository; the exit status is 0 if nothing of it stays in the queue."""
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     queue = Queue(folder)
-    try:
-        for outcome in deliver(queue, only=repo_id, wait_for_others=ATTEMPTS * 60, say=say):
-            print(json.dumps(asdict(outcome)), flush=True)
-    except InvariantError as error:
-        say(str(error))
-        return 2
+    for outcome in deliver(queue, only=repo_id, wait_for_others=ATTEMPTS * 60, say=partial(_print, sys.stderr)):
+        _print(sys.stdout, json.dumps(asdict(outcome)))
     return int(any(entry.target.repo_id == repo_id for entry in queue.entries()))
+
+
+def _print(stream: TextIO, text: str) -> None:
+    with suppress(OSError):  # the training that listened may be gone: that is no reason to stop
+        print(text, file=stream, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""What a user says of publishing: where to, when, and how long it may take."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from lightning_invariant.hub.target import Target
+
+When = Literal["best", "last", "end"]
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+class HubExport:
+    """Publishes encoder and projection to the Hugging Face Hub while a training runs.
+
+    Token, names and rights are checked before the first step. Each export is loaded in a fresh process and compared
+    with the live network before it is uploaded, as one commit, in the background. What cannot be uploaded stays in a
+    local queue, which `lightning-invariant push` empties. Nothing of it ends the training.
+
+    Args:
+        repo_id: "user/name"; made if it does not exist.
+        when: "best" after every new best checkpoint, "last" after every checkpoint, "end" once, with the weights that
+            the training ended with.
+        private: Whether a repository that does not exist yet is made private; None leaves that to the Hub.
+        revision: Branch; the main branch if None. One that does not exist yet is made.
+        create_pr: Open a pull request instead of committing; a training's later exports go to the same one.
+        monitor: Follow the ModelCheckpoint that monitors this; None for the trainer's first.
+        license: Identifier of a licence for the card, such as "apache-2.0"; None to choose none.
+        hyperparameters: Whether the module's hyperparameters stand on the card; they may hold paths or secrets.
+        at_most_every: Seconds between two exports, at least 30: the Hub takes 128 commits an hour. The last one of a
+            training does not wait.
+        timeout: Seconds that the end of the training waits for uploads.
+        queue: Folder for what is not uploaded yet; None for that of `lightning-invariant push`.
+
+    Raises:
+        HubError: No name of a repository or branch that could be committed to.
+        ValueError: Another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        repo_id: str,
+        when: When = "best",
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        monitor: str | None = None,
+        license: str | None = None,
+        hyperparameters: bool = False,
+        at_most_every: float = 60.0,
+        timeout: float = 300.0,
+        queue: str | None = None,
+    ) -> None:
+        self.target = Target(repo_id, revision, create_pr, private)
+        if when not in get_args(When):
+            raise ValueError(f"Expected when to be one of {', '.join(map(repr, get_args(When)))} but got {when!r}.")
+        if license is not None and not _LICENSE.fullmatch(license):
+            raise ValueError(f"Expected a licence as the Hub names it, such as 'apache-2.0', but got {license!r}.")
+        if not at_most_every >= 30 or not timeout >= 0:
+            raise ValueError(
+                f"Expected at_most_every of at least 30 s and a timeout of at least 0 s but got {at_most_every} and "
+                f"{timeout}."
+            )
+        self.when, self.monitor, self.license, self.hyperparameters = when, monitor, license, hyperparameters
+        self.at_most_every, self.timeout, self.queue = at_most_every, timeout, queue
