@@ -220,7 +220,7 @@ class Exporter:
     def _enqueue(
         self, hub: HubExport, path: LatentPath, inputs: Tensor, settings: dict[str, Any], message: str
     ) -> None:
-        from lightning_invariant.hub.artifact import OWN
+        from lightning_invariant.hub.artifact import is_own
         from lightning_invariant.hub.proof import write_proof
         from lightning_invariant.hub.publisher import Publisher
         from lightning_invariant.hub.queue import ENCODER, PROOF, Queue
@@ -229,7 +229,7 @@ class Exporter:
             if self.folder is None:
                 self._write(fresh / ENCODER, path, inputs, settings)
             else:
-                strange = [name.name for name in self.folder.iterdir() if name.name not in OWN]
+                strange = [path.name for path in self.folder.iterdir() if not is_own(path.name)]
                 shutil.copytree(self.folder, fresh / ENCODER, ignore=lambda folder, names: strange)
             write_proof(fresh / PROOF, path, self.projection, inputs, self._moved(inputs))
 
