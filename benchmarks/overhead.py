@@ -1,0 +1,198 @@
+"""What the callback adds to a training: a small convolutional network with it and without, in turn.
+
+Run: python -m benchmarks.overhead [--json FILE] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.tables import RESULTS, write_json, write_table
+from lightning_invariant import InvariantCallback
+from lightning_invariant.zoo.quarter_turns import QuarterTurnEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 3, 12, 6_000, 2_000, 64
+HOOKS = ("on_train_batch_start", "on_validation_batch_start", "on_validation_batch_end")
+COLUMNS = ["training", "bare, s", "with the callback, s", "added, %", "rounds, %", "of its own count, %", "reports"]
+
+
+class Network(pl.LightningModule):
+    """Quarter-turn convolutions on 28 x 28 pictures, ten classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = QuarterTurnEncoder(1, 16)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x).flatten(1))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.log("loss", F.cross_entropy(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), 1e-3)
+
+
+class Timed(InvariantCallback):
+    """Notes how long each call of a batch's hooks takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__("encoder", "C4: 16 regular", **settings)
+        self.seconds: dict[str, list[float]] = {name: [] for name in HOOKS}
+        self.reports = 0
+        for name in HOOKS:
+            setattr(self, name, self._timing(name, getattr(self, name)))
+
+    def _timing(self, name: str, hook: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> None:
+            started = time.perf_counter()
+            hook(*args, **kwargs)
+            self.seconds[name].append(time.perf_counter() - started)
+
+        return timed
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.reports += not trainer.sanity_checking and self.report.step == trainer.global_step
+
+
+class Epochs(pl.Callback):
+    """Wall time of every epoch, its validation included."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds.append(time.perf_counter() - self._started)
+
+
+def data(rows: int, seed: int) -> TensorDataset:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(10, (rows,), generator=generator)
+    patterns = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(patterns[y] + torch.randn(rows, 1, 28, 28, generator=generator), y)
+
+
+def train(callbacks: list[pl.Callback], epochs: int, rows: int, folder: str) -> tuple[float, list[float]]:
+    """Seconds of `fit`, and of each epoch."""
+    pl.seed_everything(0, verbose=False)
+    network, clock = Network(), Epochs()
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=[*callbacks, clock],
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    training = DataLoader(data(rows, 1), BATCH, shuffle=True)
+    validation = DataLoader(data(min(VALIDATION, rows), 2), BATCH)
+    started = time.perf_counter()
+    trainer.fit(network, training, validation)
+    return time.perf_counter() - started, clock.seconds
+
+
+def compare(name: str, settings: dict[str, Any], rounds: int, epochs: int, rows: int, folder: str) -> dict[str, Any]:
+    """Bare and watched trainings in turn; the order changes from round to round."""
+    bare, watched, quiet, seen = [], [], [], None
+    for number in range(rounds):
+        seen = Timed(**settings)
+        runs: list[tuple[list[float], list[pl.Callback]]] = [(bare, []), (watched, [seen])]
+        epochs_of: dict[int, list[float]] = {}
+        for times, callbacks in runs if number % 2 == 0 else runs[::-1]:
+            seconds, epochs_of[id(times)] = train(callbacks, epochs, rows, folder)
+            times.append(seconds)
+        if len(epochs_of[id(bare)]) > 2:
+            middle = slice(1, -1)  # neither the first report nor the last
+            pairs = zip(epochs_of[id(watched)][middle], epochs_of[id(bare)][middle], strict=True)
+            quiet.append(100 * (statistics.median(w / b for w, b in pairs) - 1))
+    ratios = [100 * (w / b - 1) for w, b in zip(watched, bare, strict=True)]
+    hooks = {hook: [1e6 * s for s in seconds] for hook, seconds in seen.seconds.items()}
+    return {
+        "training": name,
+        "bare_s": statistics.median(bare),
+        "watched_s": statistics.median(watched),
+        "added_percent": statistics.median(ratios),
+        "rounds_percent": ratios,
+        "quiet_epochs_percent": statistics.median(quiet) if quiet else float("nan"),
+        "own_percent": 100 * seen.report.scalars["invariant/overhead"],
+        "reports": f"{seen.reports} of {epochs}",
+        "hooks_us": {hook: [statistics.mean(us), statistics.median(us), max(us)] for hook, us in hooks.items()},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; writes no table")
+    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    command = " ".join(["python -m benchmarks.overhead", *given])
+    rounds, epochs, rows = (1, 3, 256) if options.quick else (ROUNDS, EPOCHS, ROWS)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    cases = {
+        "default settings": {},
+        "one report in the whole training": {"every_n_validations": 10**6},
+        "max_overhead=None, a whole report at every validation": {"max_overhead": None},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        train([Timed()], 1, 256, folder)  # imports and first calls
+        results = [compare(name, case, rounds, epochs, rows, folder) for name, case in cases.items()]
+    print(report(results, command, rounds, epochs, rows, save=not options.quick))
+    if options.json:
+        write_json(options.json, {"overhead": results}, command)
+
+
+def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int, rows: int, *, save: bool) -> str:
+    """The tables as text, written to the results folder if asked."""
+    keys = ["training", "bare_s", "watched_s", "added_percent", "rounds_percent", "own_percent", "reports"]
+    cells = [[_cell(result[key]) for key in keys] for result in results]
+    quiet = results[1]
+    notes = [
+        f"{rounds} rounds of {epochs} epochs on {rows:,} pictures of 28 x 28, bare and watched in turn; medians.",
+        f"Epochs without a report (the middle ones of '{quiet['training']}'): {quiet['quiet_epochs_percent']:+.2f}%.",
+        *(
+            f"`{hook}`: mean {us[0]:.0f} µs a batch, median {us[1]:.0f} µs, most {us[2]:.0f} µs."
+            for hook, us in results[0]["hooks_us"].items()
+        ),
+        "All of a report counts, points and pictures for TensorBoard included.",
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = RESULTS if save else Path(scratch)
+        path = write_table(folder / "overhead.md", "Time that monitoring adds", COLUMNS, cells, command, notes)
+        return path.read_text(encoding="utf-8")
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(f"{part:+.1f}" for part in value) if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    main()
