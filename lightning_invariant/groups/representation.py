@@ -160,6 +160,10 @@ def _remedy(representation: Representation, shape: tuple[int, ...]) -> str:
         return "; pool the positions of this feature map first (pool='mean' in the callback)."
     if len(layout) == 2 and inner == layout[::-1]:
         return "; the two axes are swapped: transpose the latent."
+    parts = tuple(part.dim for part in getattr(representation.blocks[0], "parts", ()))
+    axes = (representation.blocks[0].copies, *parts)
+    if parts and len(representation) == 1 and inner != axes and sorted(inner) == sorted(axes):
+        return f"; its axes are in another order: bring them to {('B', *axes)} and reshape.".replace("'", "")
     if inner and math.prod(inner) == representation.size:
         return "; reshape the latent to one of these layouts."
     order = representation.group.order

@@ -131,6 +131,14 @@ def test_layouts_that_do_not_fit_say_why(shape, remedy):
     assert str(tuple(shape)) in str(caught.value)
 
 
+def test_points_before_copies_are_not_reshaped_in_silence():
+    cloud = Representation.parse("S9 x O3: 4 points*vectors")
+    with pytest.raises(LatentError, match=r"another order: bring them to \(B, 4, 9, 3\) and reshape"):
+        cloud.flatten(torch.zeros(2, 9, 4, 3))
+    with pytest.raises(LatentError, match="reshape the latent"):
+        cloud.flatten(torch.zeros(2, 4, 9, 3))
+
+
 def test_a_batch_of_elements_must_fit_the_latents():
     with pytest.raises(LatentError, match="one element"):
         Representation.parse("C8: 2 regular").move(torch.zeros(5, 16), torch.zeros(3, dtype=torch.int64))

@@ -127,6 +127,17 @@ def test_hidden_points_do_not_matter_and_are_not_points_at_the_origin(kind):
         kind(text)(z, mask)
 
 
+@pytest.mark.parametrize("kind", [GramRows, PointFrames])
+def test_export_with_a_mask_and_a_free_batch(kind):
+    projection = kind("S5 x O3: 1 points*vectors", ragged=True)
+    z, mask = torch.randn(4, 15, generator=generator()), torch.arange(5) < torch.tensor([[5], [4], [2], [1]])
+    shapes = {"z": {0: torch.export.Dim("batch")}, "mask": {0: torch.export.Dim("batch")}}
+    graph = torch.export.export(projection, (z, mask), dynamic_shapes=shapes, strict=False).module()
+    assert torch.allclose(graph(z[:3], mask[:3]), projection(z[:3], mask[:3]), atol=1e-5)
+    nobody = graph(z[:2], torch.zeros(2, 5, dtype=torch.bool))
+    assert nobody.isnan().all()
+
+
 def test_marked_by_what_they_see():
     assert PointFrames("S4 x O3: 1 points*vectors").guarantee.separation is Separation.INJECTIVE
     assert PointFrames("S4 x O3: 1 points*vectors", hidden=8).guarantee.separation is Separation.GENERIC

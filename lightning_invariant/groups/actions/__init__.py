@@ -5,6 +5,7 @@ from lightning_invariant.groups.actions.default import default_action
 from lightning_invariant.groups.actions.image import ImageAction
 from lightning_invariant.groups.actions.node import NodeAction
 from lightning_invariant.groups.actions.point import PointAction
+from lightning_invariant.groups.actions.product import ProductAction
 from lightning_invariant.groups.actions.sampled import SampledAction
 from lightning_invariant.groups.actions.spread import mean_distance
 
@@ -13,6 +14,7 @@ __all__ = [
     "InputAction",
     "NodeAction",
     "PointAction",
+    "ProductAction",
     "SampledAction",
     "default_action",
     "mean_distance",

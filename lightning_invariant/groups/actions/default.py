@@ -10,7 +10,9 @@ from lightning_invariant.groups.actions.coordinates import space_dimension
 from lightning_invariant.groups.actions.image import ImageAction
 from lightning_invariant.groups.actions.node import NodeAction
 from lightning_invariant.groups.actions.point import PointAction
+from lightning_invariant.groups.actions.product import ProductAction
 from lightning_invariant.groups.cyclic import Translations
+from lightning_invariant.groups.product import Product
 from lightning_invariant.groups.symmetric import Symmetric
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def default_action(group: Group, x: Any) -> InputAction | None:
 
     Clouds (B, N, d) for groups that move d coordinates; images (B, C, H, W) or (B, H, W) of at least 4 x 4 for groups
     of the plane, square if the group holds a quarter turn; a width that n divides for T_n; sets (B, n, ...) and graphs
-    (nodes, adjacency, ...) for S_n.
+    (nodes, adjacency, ...) for S_n; for a product, what all of its factors fit: clouds (B, n, d) for S_n x O(d).
 
     Args:
         group: What acts.
@@ -42,6 +44,10 @@ def default_action(group: Group, x: Any) -> InputAction | None:
         >>> default_action(Cyclic(4), torch.zeros(2, 1, 28, 28))
         ImageAction(group=Cyclic(n=4), padding='zeros')
     """
+    if isinstance(group, Product):
+        actions = [default_action(factor, x) for factor in group.factors]
+        fitting = tuple(action for action in actions if action is not None)
+        return ProductAction(group, fitting) if len(fitting) == len(actions) else None
     if isinstance(group, Symmetric):
         return NodeAction(group) if _fits_nodes(x, group.n) else None
     if not isinstance(x, torch.Tensor):

@@ -11,13 +11,21 @@ from lightning_invariant.groups import (
     Cyclic,
     Dihedral,
     Matrices,
+    Product,
     Representation,
     Sampled,
     Signs,
     Symmetric,
     Translations,
 )
-from lightning_invariant.groups.actions import ImageAction, NodeAction, PointAction, SampledAction, default_action
+from lightning_invariant.groups.actions import (
+    ImageAction,
+    NodeAction,
+    PointAction,
+    ProductAction,
+    SampledAction,
+    default_action,
+)
 from lightning_invariant.groups.actions.coordinates import coordinate_matrices
 from lightning_invariant.groups.actions.spread import ALL_PAIRS, mean_distance
 
@@ -147,3 +155,35 @@ def test_mean_distance_is_that_of_all_pairs():
     assert mean_distance(x) == pytest.approx(expected, rel=1e-5)
     many = torch.randn(20 * ALL_PAIRS, 3, generator=generator(1))
     assert mean_distance(many) == pytest.approx(expected, rel=0.05)
+
+
+def test_clouds_are_ordered_and_turned_as_their_representation_says():
+    group = Product((Symmetric(4), O3()))
+    x, g = torch.randn(6, 4, 3, generator=generator()), group.sample(6, generator())
+    action = default_action(group, x)
+    assert isinstance(action, ProductAction)
+    expected = Representation.parse(f"{group}: 1 points*vectors").move(x.flatten(1), g).reshape_as(x)
+    assert torch.allclose(action.move(x, g), expected, atol=1e-6)
+    assert not torch.allclose(action.move(x, g), x)
+    assert action.round_trip_error(x, g) < 1e-6
+    assert action.is_exact(g).all()
+    assert default_action(group, torch.zeros(6, 5, 3)) is None
+    assert default_action(group, torch.zeros(6, 4, 2)) is None
+
+
+def test_an_interpolated_factor_makes_the_product_interpolated():
+    group = Product((Cyclic(8), Translations(8)))
+    action = ProductAction(group, (ImageAction(Cyclic(8)), ImageAction(Translations(8))))
+    assert action.is_exact(group.join([torch.tensor([0, 2, 1]), torch.tensor([3, 0, 0])])).tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_products_need_an_action_of_each_factor():
+    group = Product((Symmetric(4), O3()))
+    with pytest.raises(ValueError, match="one action for each of S4, O3 but got actions of S4"):
+        ProductAction(group, (NodeAction(Symmetric(4)),))
+    with pytest.raises(ValueError, match="Expected a product"):
+        ProductAction(Symmetric(4), ())
