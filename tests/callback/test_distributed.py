@@ -13,7 +13,7 @@ from torch import distributed
 
 from lightning_invariant.callback.evidence import Evidence
 from lightning_invariant.callback.gather import agreed
-from lightning_invariant.callback.names import COSTS, METRICS
+from lightning_invariant.callback.names import COSTS, ERRORS, METRICS, SCORES
 from lightning_invariant.callback.reservoir import Reservoir
 from tests.callback import two_processes
 
@@ -51,7 +51,7 @@ def test_two_processes_log_what_one_logs(both, tmp_path, part):
     alone = two_processes.PARTS[part](str(tmp_path))
     measured = alone["logged"].keys() - COSTS - {"val/loss", *(f"val/loss/dataloader_idx_{i}" for i in range(2))}
     measured = {name for name in measured if not any(name.startswith(cost) for cost in COSTS)}
-    assert len(measured) >= len(set(METRICS) - set(COSTS))
+    assert set(SCORES) | set(ERRORS) <= measured
     for rank in both:
         assert rank[part]["logged"].keys() == alone["logged"].keys()
         assert {name: rank[part]["logged"][name] for name in measured} == pytest.approx(
@@ -64,7 +64,7 @@ def test_two_processes_log_what_one_logs(both, tmp_path, part):
 def test_what_fails_on_one_process_is_said_and_hangs_none(both):
     for rank in both:
         assert rank["one_process_fails"]["logged"]["invariant/problems"] >= 1
-        assert set(METRICS) <= rank["one_process_fails"]["logged"].keys()
+        assert set(SCORES) | set(ERRORS) | set(COSTS) <= rank["one_process_fails"]["logged"].keys()
 
 
 def test_another_choice_of_rows_would_be_seen(tmp_path, monkeypatch):
