@@ -102,7 +102,8 @@ class Survey:
             LatentError: A forward reaches the layer, but its latent does not fit.
         """
         collector, failures = self.collector, []
-        if not self._has_inputs(columns):
+        if "x" not in columns:
+            self.unreachable = "the batch holds no input tensor (give inputs=)"
             return False
         tried = {name: column[:TRIED] for name, column in columns.items()}
         rows = torch.arange(len(tried["x"]))
@@ -119,15 +120,6 @@ class Survey:
                 return True
         shape = tuple(columns["x"].shape[1:])
         self.unreachable = f"a forward of inputs {shape} does not give them ({'; '.join(failures)})"
-        return False
-
-    def _has_inputs(self, columns: Mapping[str, Tensor]) -> bool:
-        if "x" not in columns:
-            self.unreachable = "the batch holds no input tensor (give inputs=)"
-        elif not self.collector.content.movable:
-            self.unreachable = "inputs= gives no tensor of the batch itself, so moved inputs have no place in it"
-        else:
-            return True
         return False
 
     def _find_route(self, network: nn.Module, precision: Precision, columns: Columns) -> None:
@@ -182,6 +174,9 @@ class Survey:
     def _action(self, columns: Columns) -> InputAction | None:
         """How inputs move; None where they cannot, with the reason in `unreachable`."""
         if self.collector.route is None:
+            return None
+        if not self.collector.content.movable:
+            self.unreachable = "inputs= gives no tensor of the batch itself, so moved inputs have no place in it"
             return None
         group, x = self.representation.group, columns["x"]
         action = self.action if self.action is not None else default_action(group, x)
