@@ -32,16 +32,18 @@ class Field(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What frames see, F frames of n points.
+    """What frames see of n points; frames are numbered by their points, i and j in space, i alone in the plane.
+
+    A number that does not depend on one of them has size 1 there, so that nothing is computed twice.
 
     Attributes:
-        straight: Numbers that a mirror image leaves alone, (B, F, n, straight_size).
-        mirrored: Numbers whose sign it changes, (B, F, n, mirrored_size).
-        frame: Products of the frame's own vectors, (B, F, frame_size).
+        straight: Numbers that a mirror image leaves alone, (B, n or 1, n or 1, n, copies) each.
+        mirrored: Numbers whose sign it changes, likewise.
+        frame: Products of the frame's own vectors, (B, n, n or 1, frame_size).
     """
 
-    straight: Tensor
-    mirrored: Tensor
+    straight: list[Tensor]
+    mirrored: list[Tensor]
     frame: Tensor
 
 
@@ -93,20 +95,22 @@ class Views(nn.Module):
         vectors = torch.einsum("am,bnmd->abnd", self.combinations.to(own.dtype), own)
         frame = self._frame(vectors)
         views = [view for field, kind in zip(fields, self.fields, strict=True) for view in _seen(field, kind, frame)]
-        straight = [view for view, (_, parity) in zip(views, self._kinds(), strict=True) if parity == 1]
-        mirrored = [view for view, (_, parity) in zip(views, self._kinds(), strict=True) if parity == -1]
-        empty = views[0][..., :0]
-        products = [(a * b).sum(dim=-1) for i, a in enumerate(frame[: self.d - 1]) for b in frame[i : self.d - 1]]
-        return Seen(torch.cat([empty, *straight], -1), torch.cat([empty, *mirrored], -1), torch.stack(products, dim=-1))
+        parities = [parity for _, parity in self._kinds()]
+        own = torch.broadcast_tensors(*frame[: self.d - 1])
+        products = [(a * b).sum(dim=-1) for i, a in enumerate(own) for b in own[i:]]
+        return Seen(
+            [view for view, parity in zip(views, parities, strict=True) if parity == 1],
+            [view for view, parity in zip(views, parities, strict=True) if parity == -1],
+            torch.stack(products, dim=-1),
+        )
 
     def _frame(self, vectors: Tensor) -> list[Tensor]:
-        """The vectors of each frame, (B, F, d) each: u, w, u x w in space, u and u turned in the plane."""
+        """The vectors of each frame, (B, n or 1, n or 1, d): u, w, u x w in space, u and u turned in the plane."""
+        u = vectors[0][:, :, None]
         if self.d == 2:
-            (u,) = vectors
             return [u, torch.stack([-u[..., 1], u[..., 0]], dim=-1)]
-        u, w = torch.broadcast_tensors(vectors[0][:, :, None], vectors[1][:, None])
-        u, w = u.flatten(1, 2), w.flatten(1, 2)
-        return [u, w, torch.linalg.cross(u, w)]
+        w = vectors[1][:, None]
+        return [u, w, torch.linalg.cross(*torch.broadcast_tensors(u, w))]
 
     def _kinds(self) -> list[tuple[int, int]]:
         """For every view, in the order of `_seen`, which field it shows and its parity."""
@@ -125,11 +129,11 @@ PAIRS = ((0, 0), (1, 1), (0, 1), (0, 2), (1, 2))
 
 
 def _seen(field: Tensor, kind: Field, frame: list[Tensor]) -> list[Tensor]:
-    """Numbers (B, F, n, m), one tensor a product with the frame."""
+    """Numbers (B, n or 1, n or 1, n, copies), one tensor a product with the frame."""
     if kind.degree == 0:
-        return [field[..., 0][:, None].expand(-1, frame[0].shape[1], -1, -1)]
+        return [field[:, None, None, :, :, 0]]
     vectors = frame if kind.degree == 1 else [symmetric_product(frame[a], frame[b]) for a, b in PAIRS]
-    return [torch.einsum("bfd,bnmd->bfnm", vector, field) for vector in vectors]
+    return [torch.einsum("bijd,bkmd->bijkm", vector, field) for vector in vectors]
 
 
 def symmetric_product(a: Float[Tensor, "*n 3"], b: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 5"]:

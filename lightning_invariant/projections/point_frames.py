@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 HIDDEN, FEATURES = 64, 128
 """Most numbers that describe what one frame sees, and most features, unless more are asked for."""
-NUMBERS = {"cpu": 2**22, "cuda": 2**27}
-"""Views of points that exist at once."""
+NUMBERS = {"cpu": 2**20, "cuda": 2**27}
+"""Hidden numbers of views that exist at once; 2**20 float32 numbers are 4 MiB, which a processor's cache holds."""
 
 
 class PointFrames(_CloudInvariants):
@@ -136,18 +136,19 @@ class PointFrames(_CloudInvariants):
     def _seen(self, fields: list[Tensor], mask: Tensor) -> Tensor:
         """Mean over frames of what each sees of all points, (B, K)."""
         views = self.views(fields)
-        frame = views.frame
-        weight = mask.to(frame.dtype)
+        frame, weight = views.frame.flatten(1, 2), mask.to(views.frame.dtype)
         count = weight.sum(dim=1)[:, None]
-        straight = views.straight @ self.inner_straight.to(frame.dtype) + self.inner_shift.to(frame.dtype)
-        mirrored = views.mirrored @ self.inner_mirrored.to(frame.dtype)
+        straight = _weighted(views.straight, self.inner_straight) + self.inner_shift.to(frame.dtype)
+        mirrored = _weighted(views.mirrored, self.inner_mirrored) if views.mirrored else None
         anchors = weight if self.space.d == 2 else weight[:, :, None] * weight[:, None, :]
         anchors = anchors.flatten(1) / count ** (self.space.d - 1)
         beside = frame @ self.outer_frame.to(frame.dtype) + self.outer_shift.to(frame.dtype)
         found = []
-        for sign in (1,) if self.space.special else (1, -1):
-            seen = (straight + sign * mirrored).tanh()
-            seen = torch.einsum("bfkh,bk->bfh", seen, weight / count)
+        # Without numbers that a mirror image changes, both images see the same.
+        for sign in (1,) if self.space.special or mirrored is None else (1, -1):
+            seen = straight.tanh() if mirrored is None else torch.add(straight, mirrored, alpha=sign).tanh_()
+            seen = torch.einsum("bijkh,bk->bijh", seen, weight / count)
+            seen = seen.expand(-1, *views.frame.shape[1:3], -1).flatten(1, 2)
             outer = (seen @ self.outer_seen.to(frame.dtype) + beside).tanh()
             found.append(torch.einsum("bfq,bf->bq", outer, anchors))
         return torch.stack(found).mean(dim=0)
@@ -164,3 +165,9 @@ class PointFrames(_CloudInvariants):
         }
         for name, (inputs, outputs) in sizes.items():
             self.register_buffer(name, torch.randn(inputs, outputs, generator=generator) / max(1, inputs) ** 0.5)
+
+
+def _weighted(views: list[Tensor], weights: Tensor) -> Tensor:
+    """All views times their rows of the weights, (B, n, n or 1, n, hidden)."""
+    rows = weights.to(views[0].dtype).split([view.shape[-1] for view in views])
+    return sum((view @ row for view, row in zip(views, rows, strict=True)), start=torch.zeros_like(rows[0][0]))
