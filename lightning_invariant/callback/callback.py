@@ -171,6 +171,10 @@ class InvariantCallback(*callback_bases()):
         """Tells callbacks on several layers apart in a checkpoint."""
         return self._generate_state_key(layer=self.layer, representation=str(self.representation), prefix=self.prefix)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values from which `lightning-invariant export` makes the encoder out of a checkpoint."""
+        return self._exporter.notes(self.report)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Attach, and raise whatever can be known to be wrong before the first step."""
         self._source.attach(pl_module)

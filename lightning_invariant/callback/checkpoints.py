@@ -31,12 +31,14 @@ class Saved:
         epoch: When it was saved.
         step: When it was saved.
         hyperparameters: Of the module.
+        callbacks: States of callbacks, by key.
     """
 
     state: Mapping[str, Tensor]
     epoch: int
     step: int
     hyperparameters: Mapping[str, Any]
+    callbacks: Mapping[str, Any]
 
 
 def followed(trainer: Trainer, monitor: str | None) -> Any:
@@ -98,8 +100,8 @@ def read_checkpoint(path: str, *, trusted: bool) -> Saved:
     if not isinstance(state, Mapping):
         raise ArtifactError(f"Expected a Lightning checkpoint but {path} holds no 'state_dict'.")
     tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    hyperparameters = data.get("hyper_parameters") or {}
-    return Saved(tensors, int(data.get("epoch", 0)), int(data.get("global_step", 0)), hyperparameters)
+    hyperparameters, callbacks = (dict(data.get(key) or {}) for key in ("hyper_parameters", "callbacks"))
+    return Saved(tensors, int(data.get("epoch", 0)), int(data.get("global_step", 0)), hyperparameters, callbacks)
 
 
 @contextmanager

@@ -148,6 +148,24 @@ class Exporter:
             if self._publisher is not None:
                 self._publisher.leave()
 
+    def notes(self, report: Report | None) -> dict[str, Any]:
+        """What `lightning-invariant export` needs to know beside the weights; plain values, for the checkpoint."""
+        source, inputs = self.collector.source, self.collector.bank.columns.get("x")
+        if source.function is not None or source.ragged or inputs is None:
+            return {}
+        return {
+            "layer": source.tap.layer,
+            "pick": pick if isinstance(pick := source.tap.pick, (int, str)) else None,
+            "pool": source.pool,
+            "route": self.collector.route,
+            "projection": self.projection.config(),
+            "tensors": {name: tensor.detach().cpu() for name, tensor in self.projection.state_dict().items()},
+            "input": {"shape": list(inputs.shape[1:]), "dtype": str(inputs.dtype).removeprefix("torch.")},
+            "numbers": {} if report is None else _without(self.prefix, report.scalars),
+            "samples": dict(self.reporter.samples),
+            "seed": self.collector.seed,
+        }
+
     # -- what is exported, and when --
 
     def _look(self, trainer: Trainer, report: Report | None, hub: HubExport) -> None:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from lightning_invariant import __version__
-from lightning_invariant.cli import compare, demo
+from lightning_invariant.cli import compare, demo, export, pull, push
 from lightning_invariant.errors import InvariantError
 
 RECIPE_COMMANDS = ("fit", "validate", "test")
@@ -46,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(subparsers)
     compare.add_parser(subparsers)
+    for command in (export, push, pull):
+        command.add_parser(subparsers)
     for command in RECIPE_COMMANDS:
         subparsers.add_parser(command, help=f"{command} a recipe with LightningCLI", add_help=False)
     return parser

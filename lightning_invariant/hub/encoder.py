@@ -14,8 +14,7 @@ from lightning_invariant.hub.description import rebuild_projection
 from lightning_invariant.hub.graph import load_graph
 from lightning_invariant.hub.head import Head
 from lightning_invariant.hub.preprocessing import Preprocessing
-from lightning_invariant.hub.reader import read_artifact
-from lightning_invariant.hub.transport import local_folder
+from lightning_invariant.hub.transport import read_pretrained
 
 if TYPE_CHECKING:
     import os
@@ -98,10 +97,9 @@ class InvariantEncoder(nn.Module):
             GraphError: The graph is not one that may be loaded.
             huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
         """
-        folder = local_folder(
+        artifact = read_pretrained(
             name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
         )
-        artifact = read_artifact(folder)
         encoder = cls.from_artifact(artifact, network=network, trust_remote_code=trust_remote_code)
         return encoder.to(device=device, dtype=dtype)
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import LOADED
+from lightning_invariant.hub.access import hub_client
+from lightning_invariant.hub.artifact import LOADED, file_hash
+from lightning_invariant.hub.reader import read_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from lightning_invariant.hub.artifact import Artifact
+
+_GIT = 40
+"""Characters of git's hash."""
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def local_folder(
@@ -48,10 +58,8 @@ def local_folder(
         raise ArtifactError(
             f"Expected a folder or a repository 'user/name' but got {os.fspath(name)!r}: no such folder."
         )
-    from huggingface_hub import snapshot_download
-
     return Path(
-        snapshot_download(
+        hub_client().snapshot_download(
             name,
             revision=revision,
             cache_dir=None if cache_dir is None else Path(cache_dir),
@@ -60,3 +68,62 @@ def local_folder(
             allow_patterns=list(files),
         )
     )
+
+
+def read_pretrained(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> Artifact:
+    """The artefact of a folder or repository; arguments as in `local_folder`.
+
+    What was damaged on its way is thrown out of the client's cache and downloaded again, once.
+
+    Raises:
+        ArtifactError: There is no such folder, or a file is missing, damaged, or of another format or version.
+        GraphError: The graph is no JSON.
+        huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
+    """
+    for again in (True, False):
+        folder = local_folder(
+            name, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
+        )
+        try:
+            return read_artifact(folder)
+        except ArtifactError:
+            if local_files_only or not drop_damaged(folder) or not again:
+                raise
+    raise AssertionError("the second attempt returns or raises")
+
+
+def drop_damaged(folder: Path) -> list[str]:
+    """Throw away downloaded files that are not what the Hub announced, so that the next download brings them anew.
+
+    The client keeps each file under the hash of its content, which it does not check.
+
+    Args:
+        folder: A snapshot in the client's cache; others are left alone.
+
+    Returns:
+        Names of the files that were thrown away.
+    """
+    damaged = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        kept = Path(os.path.realpath(path))
+        named = kept.parent.name == "blobs" and kept.is_file() and _BLOB.fullmatch(kept.name)
+        if named and _blob_hash(kept) != kept.name:
+            path.unlink(missing_ok=True)
+            kept.unlink(missing_ok=True)
+            damaged.append(path.name)
+    return damaged
+
+
+def _blob_hash(path: Path) -> str:
+    """The name that the Hub gives a file: SHA-256 of a large one, git's SHA-1 of a small one."""
+    if len(path.name) != _GIT:
+        return file_hash(path)
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

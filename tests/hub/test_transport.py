@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightning_invariant import InvariantEncoder
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, WEIGHTS
 from lightning_invariant.hub.transport import local_folder
-from tests.hub.loopback import Hub
+from tests.hub.loopback import Fault, Hub
 from tests.hub.small_encoder import export, images, network, projection
 
 FILES = {CONFIG, GRAPH, WEIGHTS, CERTIFICATE}
@@ -150,6 +151,37 @@ def test_a_foreign_mixed_or_empty_repository_is_refused(tmp_path: Path, batch: P
     assert "config.json but it is missing" in errors[2]
     assert "RevisionNotFoundError" in errors[3]
     assert all(error.startswith("ArtifactError") for error in errors[:3])
+
+
+@pytest.mark.parametrize("kind", ["wrong hash", "short", "cut"])
+def test_what_was_damaged_on_its_way_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind) -> None:
+    with Hub() as hub:
+        publish(hub, tmp_path)
+        hub.serve(monkeypatch, tmp_path / "home")
+        cache = tmp_path / "cache"
+        hub.faults.plan(*(Fault("get", kind) for _ in range(2)))
+        for _ in range(3):  # the client gives up on what is too short; then the next call goes on
+            try:
+                encoder = InvariantEncoder.from_pretrained(NAME, cache_dir=cache)
+                break
+            except OSError:
+                continue
+        assert hub.faults.happened
+        with torch.no_grad():
+            assert torch.equal(encoder(images(5)), live())
+        assert [path for path in cache.rglob("*.incomplete") if path.stat().st_size] == []
+
+
+def test_what_stays_damaged_is_refused_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub() as hub:
+        publish(hub, tmp_path)
+        hub.serve(monkeypatch, tmp_path / "home")
+        hub.faults.plan(Fault("get", "wrong hash", times=100))
+        with pytest.raises(ArtifactError):
+            InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache")
+        hub.faults.clear()
+        with torch.no_grad():
+            assert torch.equal(InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache")(images(5)), live())
 
 
 def test_stopped_server_is_gone(tmp_path: Path) -> None:
