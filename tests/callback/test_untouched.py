@@ -1,5 +1,7 @@
 """Training is the same to the bit with and without the callback, and nothing of it stays behind."""
 
+import json
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -68,9 +70,14 @@ def footprint(module) -> tuple:
 
 def test_nothing_is_left_behind(tmp_path):
     bare, _ = fit([], tmp_path)
-    watched, run = fit([callback()], tmp_path)
+    seen = callback()
+    watched, run = fit([seen], tmp_path)
     assert footprint(watched) == footprint(bare)
-    assert "bank" not in str(run._checkpoint_connector.dump_checkpoint().get("callbacks"))
+    (state,) = run._checkpoint_connector.dump_checkpoint()["callbacks"].values()
+    tensors = state.pop("tensors")
+    assert tensors.keys() == seen.projection.state_dict().keys(), "data of the user stand in the checkpoint"
+    assert json.loads(json.dumps(state)) == state
+    assert len(json.dumps(state)) < 5000
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("user's own"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
