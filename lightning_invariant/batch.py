@@ -40,20 +40,24 @@ def count_views(batch: Any) -> int:
 def find_labels(batch: Any, choose: Callable[[Any], Tensor] | None = None) -> Tensor | None:
     """The labels of a batch: the first one-dimensional tensor behind the inputs, or the value of a usual key.
 
+    In a pair of inputs and a matrix of another shape, the matrix is taken: several labels, or several values, a sample.
+
     Args:
         batch: What the loader gives.
         choose: Reads the labels off a batch of another kind.
 
     Returns:
-        A tensor of shape (B,), integers for classes and floats for values; None if there is none.
+        A tensor of shape (B,), integers for classes and floats for values, or of shape (B, T); None if there is none.
     """
     if choose is not None:
         return _as_column(choose(batch))
     if isinstance(batch, Mapping):
         return _as_column(next((batch[key] for key in LABEL_KEYS if batch.get(key) is not None), None))
     if isinstance(batch, Sequence) and not isinstance(batch, str):
-        columns = (_as_column(part) for part in batch[1:])
-        return next((column for column in columns if column is not None), None)
+        columns = [column for part in batch[1:] if (column := _as_column(part)) is not None]
+        if len(batch) == 2 and columns and columns[0].ndim == 2:
+            return None if columns[0].shape == getattr(batch[0], "shape", None) else columns[0]
+        return next((column for column in columns if column.ndim == 1), None)
     return None
 
 
@@ -78,4 +82,4 @@ def _as_column(labels: Any) -> Tensor | None:
         return None
     if labels.dim() == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    return labels if labels.dim() == 1 and not labels.is_complex() else None
+    return labels if labels.dim() in (1, 2) and not labels.is_complex() else None

@@ -4,6 +4,7 @@ import torch
 from lightning_invariant.batch import INPUT_KEYS, LABEL_KEYS, find_inputs, find_labels
 
 X, Y = torch.ones(3, 2), torch.tensor([0, 1, 2])
+SEVERAL = torch.eye(3)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,9 @@ X, Y = torch.ones(3, 2), torch.tensor([0, 1, 2])
         ({}, None, None),
         ((), None, None),
         ((X, X), X, None),
+        ((X, SEVERAL), X, SEVERAL),
+        ((X, SEVERAL, Y), X, Y),
+        ({"x": X, "y": SEVERAL}, X, SEVERAL),
         ("text", None, None),
         (None, None, None),
         ((torch.tensor(1.0), Y), None, Y),

@@ -8,6 +8,7 @@ from lightning_invariant.callback.strides import uneven_strides
 from lightning_invariant.groups import FiniteGroup
 from lightning_invariant.metrics import better_fits, hard_negative_ratio, holding_subgroup
 from lightning_invariant.metrics.elements import LISTED
+from lightning_invariant.probes import target_kind
 from lightning_invariant.probes.pose import LEAST, pose_skill
 from lightning_invariant.projections import choose
 
@@ -40,6 +41,9 @@ def diagnose(
         network: Looked through for strides.
         layer: Name of the tapped layer.
     """
+    labels = measured.raw.labels
+    if "raw/logistic" in measured.numbers and labels is not None and target_kind(labels) == "values":
+        yield "logistic", "labels are values, on which logistic regression has no score (0 is logged); use 'linear'."
     if measured.numbers["raw/collapse"] >= COLLAPSED or measured.numbers["raw/rank"] == 0:
         yield "collapse", _collapse(measured, layer)
         return  # nothing else can be told from one point

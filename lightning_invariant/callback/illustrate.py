@@ -11,6 +11,7 @@ import torch
 
 from lightning_invariant.callback.measure import CEILING
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.probes import target_kind
 from lightning_invariant.tracking import Embedding, Report, equivariance_bars, scatter_pair, spread_rows
 
 if TYPE_CHECKING:
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 
     from lightning_invariant.callback.findings import Findings
     from lightning_invariant.callback.measure import Measurement
+    from lightning_invariant.tracking.labels import Labels
 
 PICTURED = 400
 """Samples in the scatter picture, each drawn as it came and as it was moved."""
+COLUMNS = 8
+"""Most values a sample that are written beside a point."""
 SCATTER, BARS = "latents", "equivariance"
 """Tags of the raw beside projected picture and of the equivariance error of each element."""
 
@@ -38,8 +42,9 @@ def illustrated(report: Report, measured: Measurement, *, prefix: str = "") -> R
     """
     evidence = measured.raw
     labels = None if evidence.labels is None else evidence.labels.cpu()
+    named = _named(labels)
     embeddings = {
-        f"{prefix}{tag}": Embedding(part.moved.cpu(), labels, evidence.thumbnails)
+        f"{prefix}{tag}": Embedding(part.moved.cpu(), named, evidence.thumbnails)
         for tag, part in (("raw", evidence), ("invariant", measured.invariant))
     }
     figures: dict[str, Callable[[], Figure]] = {prefix + SCATTER: _scatter(measured, labels)}
@@ -47,6 +52,15 @@ def illustrated(report: Report, measured: Measurement, *, prefix: str = "") -> R
         bounded = {name: min(error, CEILING) for name, error in measured.elements.items()}
         figures[prefix + BARS] = partial(equivariance_bars, bounded, round(measured.tolerance, 3))
     return replace(report, embeddings=embeddings, figures=figures)
+
+
+def _named(labels: Tensor | None) -> Labels | None:
+    """What the projector shows of each point: a label, the numbers of several labels, or a few values."""
+    if labels is None or labels.ndim == 1:
+        return labels
+    if target_kind(labels) == "labels":
+        return [" ".join(str(i) for i in row.nonzero()[:, 0].tolist()) for row in labels]
+    return {f"value {i}": column for i, column in enumerate(labels[:, :COLUMNS].unbind(1))}
 
 
 def _scatter(measured: Measurement, labels: Tensor | None) -> Callable[[], Figure]:
