@@ -29,6 +29,7 @@ from lightning_invariant.callback.progress import (
 )
 from lightning_invariant.callback.reporter import Reporter
 from lightning_invariant.callback.roots import callback_bases
+from lightning_invariant.callback.settings import open_pages
 from lightning_invariant.callback.source import LatentFunction, Source
 from lightning_invariant.callback.survey import TRIED, Survey
 from lightning_invariant.callback.tap import Pool
@@ -182,6 +183,7 @@ class InvariantCallback(*callback_bases()):
         self._collector.begin_training()
         self._budget.begin()
         self._exporter.begin(trainer)
+        self._open_pages(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A pass over the training data starts."""
@@ -302,6 +304,22 @@ class InvariantCallback(*callback_bases()):
         if not due:
             self._reporter.thinned("the last values were logged again")
         return due
+
+    def _open_pages(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
+        if not trainer.is_global_zero:
+            return
+        with self._findings.guarding("settings", strict=False):
+            for failure in open_pages(
+                trainer,
+                pl_module,
+                self._folder,
+                self.projection,
+                layer=self.layer,
+                probes=self._reporter.probes,
+                prefix=self.prefix,
+            ):
+                self._findings.add(failure, failure)
 
     def _show(self, trainer: Trainer, report: Report) -> None:
         """Publish, without points and pictures where those are not paid for."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.callback.measure import CEILING
+from lightning_invariant.callback.names import CEILING
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.probes import target_kind
 from lightning_invariant.tracking import Embedding, Report, equivariance_bars, scatter_pair, spread_rows

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_invariant.callback.health import equivariance_health, feature_health, orbit_health
+from lightning_invariant.callback.names import CEILING, WORST
 from lightning_invariant.callback.scores import probe_scores
 from lightning_invariant.errors import LatentError
 from lightning_invariant.probes import DEFAULT_PROBES, ProbeName
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from lightning_invariant.callback.evidence import Evidence
     from lightning_invariant.projections.projection import Projection
-
-CEILING = 1e3
-"""Logged in place of an error that is infinite, since a logged infinity stops EarlyStopping."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def project(projection: Projection, z: Tensor, chunk: int = 1024) -> Tensor:
 
 
 def bounded_number(name: str, value: float) -> float:
-    """A value that can be logged: infinities become 1000, and a score or share that is no number the worst one."""
+    """A value that can be logged: infinities become 1000, and what is no number the worst value."""
     if math.isnan(value):
-        return CEILING if name.endswith(("error", "worst")) else 0.0
+        return WORST.get(name, 0.0)
     return max(-CEILING, min(CEILING, value))

@@ -71,9 +71,12 @@ COSTS = {
 
 METRICS = SCORES | ERRORS | HEALTH | COSTS
 
-WORST = {
-    name: 1.0 if name in ERRORS or name.endswith(("/pose", "/collapse")) else 0.0
-    for name in (*ERRORS, *HEALTH)
-    if name != "invariant/distortion"
-}
+CEILING = 1e3
+"""Logged in place of an infinite error or distortion, since a logged infinity stops EarlyStopping."""
+
+WORST = (
+    dict.fromkeys(HEALTH, 0.0)
+    | dict.fromkeys((*ERRORS, "raw/collapse", "invariant/collapse", "raw/pose", "invariant/pose", "action/error"), 1.0)
+    | {"invariant/distortion": CEILING}
+)
 """Logged in place of a number that could not be had, if it was never had before."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lightning_invariant.groups import Group
 
 NEIGHBOURS = 5
-LEAST = 20
-"""Samples below which nothing is learned."""
+LEAST = 4
+"""Samples below which there is nothing to fit and to ask."""
 
 
 class PoseSkill(NamedTuple):
@@ -40,8 +40,9 @@ class PoseSkill(NamedTuple):
 def pose_skill(features: Float[Tensor, "B K"], group: Group, g: Tensor) -> PoseSkill:
     """Predict the group element from features of moved inputs: the better of ridge and 5 nearest neighbours.
 
-    Both are fitted on every second sample and asked about the others. Elements of finite groups are classes, those of
-    others are predicted entry by entry (the entries of matrices, permutation matrices and long sign patterns).
+    Both are fitted on every second sample and asked about the others, and the other way round. Elements of finite
+    groups are classes, those of others are predicted entry by entry (the entries of matrices, permutation matrices and
+    long sign patterns).
 
     Args:
         features: Features of moved inputs, in an order that has nothing to do with the elements.
@@ -52,22 +53,30 @@ def pose_skill(features: Float[Tensor, "B K"], group: Group, g: Tensor) -> PoseS
         The skill, (accuracy - chance) / (1 - chance) for classes and R² otherwise, not below 0; and its noise.
 
     Raises:
-        ValueError: Fewer than 20 samples, or features that are not finite.
+        ValueError: Fewer than 4 samples, or features that are not finite.
     """
     if len(features) < LEAST or len(g) != len(features):
         raise ValueError(f"Expected at least {LEAST} samples with an element each but got {len(features)}, {len(g)}.")
-    g = g.to(features.device)
-    targets = _targets(group, g)
-    fit, asked = slice(0, None, 2), slice(1, None, 2)
-    nearest = knn_predict(features[fit], targets[fit], features[asked], k=NEIGHBOURS)
-    linear = ridge_fit(features[fit], targets[fit], alpha=1e-2).predict(features[asked])
-    truth = targets[asked]
+    targets = _targets(group, g.to(features.device))
+    halves = slice(0, None, 2), slice(1, None, 2)
+    truth = torch.cat([targets[half] for half in halves[::-1]])
+    scores = []
+    for predict in (_neighbours, _ridge):
+        parts = [predict(features[fit], targets[fit], features[asked]) for fit, asked in (halves, halves[::-1])]
+        scores.append((r2 if targets.is_floating_point() else accuracy)(torch.cat(parts), truth))
     if targets.is_floating_point():
-        return PoseSkill(max(0.0, r2(nearest, truth), r2(linear, truth)), 4 / len(truth) ** 0.5)
+        return PoseSkill(max(0.0, *scores), 4 / len(truth) ** 0.5)
     chance = float(truth.bincount().max()) / len(truth)
-    best = max(accuracy(nearest, truth), accuracy(linear, truth))
     left = max(1.0 - chance, 1.0 / len(truth))
-    return PoseSkill(max(0.0, best - chance) / left, 4 * (chance * (1 - chance) / len(truth)) ** 0.5 / left)
+    return PoseSkill(max(0.0, max(scores) - chance) / left, 4 * (chance * (1 - chance) / len(truth)) ** 0.5 / left)
+
+
+def _neighbours(features: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
+    return knn_predict(features, targets, queries, k=NEIGHBOURS)
+
+
+def _ridge(features: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
+    return ridge_fit(features, targets, alpha=1e-2).predict(queries)
 
 
 def _targets(group: Group, g: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PoseSkill(SampledRows):
-    """`pose_skill`: how well features tell by which element the input was moved; 0 is chance, NaN below 20 samples.
+    """`pose_skill`: how well features tell by which element the input was moved; 0 is chance, NaN below 4 samples.
 
     Args:
         group: What moves the inputs, such as "C4".

@@ -1,7 +1,9 @@
 """Where it is seen: projector points, figures, and one dispatch over the user's loggers."""
 
+from lightning_invariant.tracking.dashboard import dashboard
 from lightning_invariant.tracking.figures import equivariance_bars, figure_to_image, scatter_pair
 from lightning_invariant.tracking.loggers import publish
+from lightning_invariant.tracking.opening import announce
 from lightning_invariant.tracking.projector import WrittenPoints, write_projector
 from lightning_invariant.tracking.report import Embedding, Report
 from lightning_invariant.tracking.rows import spread_rows
@@ -10,6 +12,8 @@ __all__ = [
     "Embedding",
     "Report",
     "WrittenPoints",
+    "announce",
+    "dashboard",
     "equivariance_bars",
     "figure_to_image",
     "publish",

@@ -45,14 +45,14 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
         What went wrong, one sentence an item; empty when all is shown.
     """
     loggers, failures = list(loggers), []
-    if loggers and all(isinstance(logger, _classes("logger", "DummyLogger")) for logger in loggers):
+    if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
         return ()
-    sinks = [sink for logger in loggers if (sink := _try(failures, type(logger).__name__, lambda a=logger: _sink(a)))]
+    sinks = [sink for logger in loggers if (sink := tried(failures, type(logger).__name__, lambda a=logger: _sink(a)))]
     last_resort: list[_Sink] = [] if fallback_dir is None else [_Files(Path(fallback_dir) / FOLDER)]
 
     def show(item: str, on: Callable[[_Sink], Any]) -> None:
         def offer(places: Sequence[_Sink]) -> list[Any]:
-            return [_try(failures, f"{place.name}, {item}", lambda p=place: on(p)) for place in places]
+            return [tried(failures, f"{place.name}, {item}", lambda p=place: on(p)) for place in places]
 
         taken = offer(sinks)
         if not any(taken):
@@ -65,7 +65,7 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
         show(f"points {tag!r} of step {report.step}", lambda s, t=tag, e=embedding: s.points(t, e, report.step))
     for tag, draw in report.figures.items():
         item = f"figure {tag!r} of step {report.step}"
-        image = _try(failures, item, lambda d=draw: figure_to_image(d()))
+        image = tried(failures, item, lambda d=draw: figure_to_image(d()))
         if image is not None:
             show(item, lambda s, t=tag, i=image: s.image(t, i, report.step))
     if report.messages:
@@ -152,14 +152,14 @@ class _Files:
 
 
 def _sink(logger: Any) -> _Sink | None:
-    if isinstance(logger, _classes("", "TensorBoardLogger")):
+    if isinstance(logger, logger_classes("", "TensorBoardLogger")):
         return _TensorBoard(logger)
-    if isinstance(logger, _classes("", "WandbLogger")):
+    if isinstance(logger, logger_classes("", "WandbLogger")):
         return _Wandb(logger)
     return None
 
 
-def _classes(module: str, name: str) -> tuple[type, ...]:
+def logger_classes(module: str, name: str) -> tuple[type, ...]:
     """The class of that name in both packages that Lightning comes in, as far as they are imported.
 
     A logger's class is the only sign to trust: a DummyLogger's experiment has every attribute that it is asked for.
@@ -176,7 +176,8 @@ def _write_points(folder: str | os.PathLike[str], tag: str, embedding: Embedding
     )
 
 
-def _try(failures: list[str], item: str, action: Callable[[], Any]) -> Any:
+def tried(failures: list[str], item: str, action: Callable[[], Any]) -> Any:
+    """What the action gives; None, and a sentence in `failures`, if it raises."""
     try:
         return action()
     except Exception as error:  # whatever a user's logger raises must not end the training

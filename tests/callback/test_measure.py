@@ -5,8 +5,8 @@ import torch
 
 from lightning_invariant import choose
 from lightning_invariant.callback.evidence import Evidence, joined
-from lightning_invariant.callback.measure import CEILING, measure, project
-from lightning_invariant.callback.names import ERRORS, HEALTH, SCORES
+from lightning_invariant.callback.measure import measure, project
+from lightning_invariant.callback.names import CEILING, ERRORS, HEALTH, SCORES
 from lightning_invariant.errors import LatentError
 
 REP = choose("C4: 3 regular").representation

@@ -93,7 +93,7 @@ def test_the_pose_shows_in_latents_and_not_in_invariants():
     assert fed(PoseSkill("C4"), moved, g, batches=((0, 600),)) > 0.95
     assert fed(PoseSkill("C4"), invariant, g, batches=((0, 300), (300, 600))) < 0.15
     few = PoseSkill("C4")
-    few.update(moved[:10], g[:10])
+    few.update(moved[:3], g[:3])
     assert few.compute().isnan()
 
 

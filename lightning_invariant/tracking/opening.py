@@ -1,0 +1,119 @@
+"""What is written once, when a training starts: settings beside the user's hyperparameters, and a dashboard's layout.
+
+TensorBoard's HParams page takes the columns of the first experiment and, of each run, the first session that it finds.
+Where Lightning is about to write the user's hyperparameters, ours are written together with them just before, into the
+same run. Where it is not, they go into a run of their own below it, without an experiment, so that whatever the user
+writes later decides on the columns. The layout goes into that run too, where it is merged with the user's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_invariant.tracking.loggers import FOLDER, logger_classes, tried
+from lightning_invariant.tracking.projector import safe_name
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from lightning_invariant.tracking.dashboard import Layout
+
+METRIC = "hp_metric"
+"""The column that Lightning's logger gives to every run."""
+SETTINGS = "settings.json"
+
+
+def announce(
+    settings: Mapping[str, str | float],
+    layout: Layout,
+    loggers: Iterable[Any],
+    fallback_dir: str | os.PathLike[str] | None,
+    *,
+    hyperparameters: Mapping[str, Any] | None,
+    metrics: Sequence[str] = (),
+    part: str = "",
+) -> tuple[str, ...]:
+    """Show settings in every logger that can, and give TensorBoard the layout of a dashboard.
+
+    Guarantee: raises no Exception, and takes no name that the user's hyperparameters have. On one rank only, before
+    Lightning logs hyperparameters.
+
+    Args:
+        settings: Name to a number or word.
+        layout: Of the Custom Scalars page.
+        loggers: `trainer.loggers`.
+        fallback_dir: Where `invariant/settings.json` is written if no logger took the settings; None for nowhere.
+        hyperparameters: What Lightning is about to log, None if nothing.
+        metrics: Tags that the HParams page shows beside the settings.
+        part: Tells several callbacks of one run apart.
+
+    Returns:
+        What went wrong, one sentence an item.
+    """
+    loggers, failures, below = list(loggers), [], FOLDER + (safe_name(part) if part else "")
+    if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
+        return ()
+    taken = False
+    for logger in loggers:
+        item = f"{type(logger).__name__}, settings"
+        if isinstance(logger, logger_classes("", "TensorBoardLogger")):
+            taken |= bool(
+                tried(failures, item, lambda a=logger: _run(a, below, settings, hyperparameters, metrics, layout))
+            )
+        elif isinstance(logger, (*logger_classes("", "WandbLogger"), *logger_classes("", "MLFlowLogger"))):
+            taken |= bool(tried(failures, item, lambda a=logger: _parameters(a, settings)))
+    if not taken and fallback_dir is not None:
+        tried(failures, SETTINGS, lambda: _file(Path(fallback_dir) / below, settings))
+    return tuple(failures)
+
+
+def _run(
+    logger: Any,
+    below: str,
+    settings: Mapping[str, str | float],
+    hyperparameters: Mapping[str, Any] | None,
+    metrics: Sequence[str],
+    layout: Layout,
+) -> bool:
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    own = hyperparameters is None or not getattr(logger, "_default_hp_metric", True)
+    with SummaryWriter(str(Path(logger.log_dir) / below)) as writer:
+        writer.add_custom_scalars(layout)
+        if own:
+            _, session, end = hparams(dict(settings), {})
+            for part in (session, end):
+                writer._get_file_writer().add_summary(part)
+    if not own:
+        flat = _flat(hyperparameters or {})
+        parts = hparams({**settings, **flat}, dict.fromkeys((METRIC, *metrics), -1.0))
+        for part in parts:
+            logger.experiment._get_file_writer().add_summary(part)
+    return True
+
+
+def _parameters(logger: Any, settings: Mapping[str, str | float]) -> bool:
+    logger.log_hyperparams(dict(settings))
+    return True
+
+
+def _file(folder: Path, settings: Mapping[str, str | float]) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return True
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | float]:
+    """As Lightning's own logger writes them: nested names joined by slashes, what is no number or word as its repr."""
+    flat: dict[str, str | float] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}/")
+        else:
+            flat[f"{prefix}{name}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return flat
