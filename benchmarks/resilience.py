@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.tables import Section
 
 SECTIONS = {
+    "faults": "benchmarks.resilience_faults",
     "kills": "benchmarks.resilience_kills",
 }
 """Name of each section and its module, which has `measure(scratch, *, quick) -> Section`."""
