@@ -15,7 +15,9 @@ from lightning_invariant.callback.evidence import Evidence
 from lightning_invariant.callback.gather import agreed
 from lightning_invariant.callback.names import COSTS, ERRORS, METRICS, SCORES
 from lightning_invariant.callback.reservoir import Reservoir
+from lightning_invariant.hub.queue import Queue
 from tests.callback import two_processes
+from tests.hub.loopback import Hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,12 +28,18 @@ pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this bui
 def both(tmp_path_factory) -> list[dict]:
     """What both processes found, for every part."""
     folder = tmp_path_factory.mktemp("two")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.callback.two_processes", str(folder), *two_processes.PARTS]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    with Hub() as hub:
+        environment = {**os.environ, **hub.environment(folder / "home"), "PYTHONPATH": str(ROOT)}
+        environment["LIGHTNING_INVARIANT_QUEUE"] = str(folder / "queue")
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
     assert done.returncode == 0, done.stderr
     found = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
     found[0]["exported"] = (folder / "hub" / "config.json").is_file()
+    found[0]["messages"] = {name: repository.messages for name, repository in hub.repositories.items()}
+    found[0]["waiting"] = len(Queue(folder / "queue").entries())
     return found
 
 
@@ -65,6 +73,20 @@ def test_what_fails_on_one_process_is_said_and_hangs_none(both):
     for rank in both:
         assert rank["one_process_fails"]["logged"]["invariant/problems"] >= 1
         assert set(SCORES) | set(ERRORS) | set(COSTS) <= rank["one_process_fails"]["logged"].keys()
+
+
+def test_one_process_publishes_and_both_train_on(both):
+    assert [rank["published"] for rank in both] == [{"steps": 3, "problems": []}] * 2
+    assert both[0]["messages"] == {
+        "tester/digits": [("main", ""), ("main", "Export of step 3: best checkpoint by val/loss")]
+    }
+    assert both[0]["waiting"] == 0
+
+
+def test_what_the_hub_refuses_is_refused_on_every_process(both):
+    for rank in both:
+        assert rank["refused"]["steps"] == 0
+        assert "may not write there" in rank["refused"]["said"]
 
 
 def test_another_choice_of_rows_would_be_seen(tmp_path, monkeypatch):

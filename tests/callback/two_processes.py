@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
-from lightning_invariant import InvariantCallback
+from lightning_invariant import HubExport, InvariantCallback
 from lightning_invariant.callback.gather import process_count, process_rank
+from lightning_invariant.errors import HubError
 from tests.callback.loops import REPRESENTATION, Classifier, data, loaders, trainer
 
 SMALL = {"bank_size": 40, "sample_size": 21, "max_overhead": None}
@@ -91,6 +93,27 @@ def one_process_fails(folder: str, **settings):
     return {"logged": logged(run)}
 
 
+def published(folder: str, **settings):
+    """The best checkpoint goes to the Hub of the environment, from one of the processes."""
+    pl.seed_everything(0, verbose=False)
+    seen = InvariantCallback("encoder", REPRESENTATION, export=HubExport("tester/digits", monitor="val/loss"))
+    kept = ModelCheckpoint(Path(folder) / "checkpoints", monitor="val/loss")
+    run = trainer([seen, kept], folder, max_epochs=1, enable_checkpointing=True, **settings)
+    run.fit(module := Classifier(), *loaders())
+    return {"steps": module.steps, "problems": [text for text in seen._findings._said if "hub" in text]}
+
+
+def refused(folder: str, **settings):
+    """What the Hub refuses is refused on every process, before the first step."""
+    seen = InvariantCallback("encoder", REPRESENTATION, export=HubExport("stranger/digits"))
+    module, said = Classifier(), ""
+    try:
+        trainer([seen], folder, max_epochs=1, **settings).fit(module, *loaders())
+    except HubError as error:
+        said = str(error)
+    return {"steps": module.steps, "said": said}
+
+
 def logged(run: pl.Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in run.callback_metrics.items()}
 
@@ -103,6 +126,8 @@ PARTS = {
     "stream": stream,
     "validate": validate,
     "one_process_fails": one_process_fails,
+    "published": published,
+    "refused": refused,
 }
 
 
