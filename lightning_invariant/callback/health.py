@@ -32,7 +32,7 @@ HELD = 0.05
 """Equivariance error up to which an element counts as held, where the action moves inputs exactly."""
 EXCUSED = 0.3
 """Most that interpolation of the inputs can excuse."""
-LISTED_ROWS, PAIRED_ROWS, SEARCHED_ROWS = 128, 48, 12
+LISTED_ROWS, PAIRED_ROWS, SEARCHED_ROWS = 128, 48, 8
 """Latents between which orbit distances are taken: where elements are listed, solved pair by pair, searched."""
 
 

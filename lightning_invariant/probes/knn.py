@@ -1,7 +1,8 @@
 """Nearest neighbours, exactly and in bounded memory: what a latent's neighbours say about it.
 
-A block of distances is one matrix product. Only the smallest distance of every group of adjacent bank rows is ranked at
-first: the k nearest rows lie in the k groups with the smallest minima, which leaves a few hundred candidates of 10,000.
+A block of distances is one matrix product. Ranked at first are the smallest distances of groups of groups of adjacent
+bank rows: the k nearest rows lie in the k groups with the smallest minima, so that two steps from large groups to small
+ones and to rows leave a few hundred numbers of 10,000 to rank.
 
 Features of an isometric or bi-Lipschitz invariant map carry the orbit distance as their Euclidean distance, which is
 therefore the default; cosine similarity is the custom for contrastive encoders, whose training ignores length.
@@ -27,9 +28,17 @@ TEMPERATURE = 0.07
 """Softmax temperature of weighted cosine votes. Source: Wu et al. 2018, Unsupervised Feature Learning, section 3.4."""
 BLOCK = 2**22
 """Largest number of distances that exist at one time (16 MiB)."""
+ROWS = 1024
+"""Rows that are centred at one time where nothing is kept of them."""
 GATHERED = 64
 """Queries whose neighbours are copied out of the bank at one time."""
 LOW_BITS = 2**32 - 1
+LEVELS = 2
+"""How many times rows are grouped."""
+OFF_CENTRE = 16.0
+"""Length of the mean over the spread of a bank up to which products of rows that are not centred are precise enough."""
+COPIED_ROWS = 192
+"""Most queries at one time where the bank is copied, to bound the memory of both."""
 
 
 @full_precision
@@ -42,7 +51,7 @@ def knn_predict(
     metric: Metric = "euclidean",
     weights: Weights = "uniform",
     num_classes: int | None = None,
-    chunk: int = 192,
+    chunk: int = 384,
 ) -> Shaped[Tensor, "M *T"]:
     """Predict the targets of ``queries`` from their k nearest rows of ``bank``.
 
@@ -88,7 +97,7 @@ def knn_neighbours(
     *,
     k: int = 20,
     metric: Metric = "euclidean",
-    chunk: int = 192,
+    chunk: int = 384,
 ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
     """The k nearest rows of ``bank`` for each query, nearest first.
 
@@ -169,21 +178,17 @@ class _Index:
         self.bank, self.cosine = checked_features(bank, "bank"), metric == "cosine"
         count = len(self.bank)
         self.k = min(k, count)
-        self.rows = max(1, min(chunk, BLOCK // count))
         # Centring and scaling keep |b|^2 - 2 b.q from cancelling or overflowing; both leave the order unchanged.
         self.centre, self.scale = None if self.cosine else self.bank.mean(0), 1.0
-        self.points = self._prepared(self.bank)
-        if not self.cosine:
-            self.scale = float(torch.stack(torch.aminmax(self.points)).abs().amax()) or 1.0
-            self.points /= self.scale
-        norms = torch.linalg.vector_norm(self.points, dim=1, keepdim=True)
-        self.offsets = norms.square_() if not self.cosine else norms.zero_()
-        # Ranking costs count/group minima plus k*group candidates. Below 4, ranking everything is as fast.
-        group = math.isqrt(count // (2 * self.k))
-        self.group = group if group >= 4 else 1
-        self.groups = -(-count // self.group)
+        self.points, self.offsets = self._ranked_rows()
+        copied = self.points.data_ptr() != self.bank.data_ptr()
+        self.rows = max(1, min(chunk, BLOCK // count, COPIED_ROWS if copied else chunk))
+        # Ranking costs count / group^LEVELS minima and LEVELS * k * group candidates.
+        group = round((count / self.k) ** (1 / (LEVELS + 1)))
+        self.groups = [group] * LEVELS if group > 2 else []
+        self.padded = -(-count // math.prod(self.groups)) * math.prod(self.groups)
         # One buffer for all blocks: allocating it anew fragments the heap to several times its size.
-        self.buffer = self.points.new_empty(self.groups * self.group * self.rows)
+        self.buffer = self.points.new_empty(self.padded * self.rows)
 
     def blocks(self, queries: Tensor) -> tuple[Tensor, ...]:
         if queries.device != self.bank.device:
@@ -193,22 +198,45 @@ class _Index:
         return checked_features(queries, "queries", self.bank.shape[1]).split(self.rows)
 
     def nearest(self, block: Tensor) -> Tensor:
-        count, padded, groups = len(self.points), self.groups * self.group, self.groups
-        distances = self.buffer[: padded * len(block)].view(padded, len(block))
+        count = len(self.points)
+        distances = self.buffer[: self.padded * len(block)].view(self.padded, len(block))
         distances[count:] = math.inf  # rows that fill up the last group
         torch.addmm(self.offsets, self.points, self._prepared(block).t(), alpha=-2, out=distances[:count])
-        rows = torch.arange(groups, device=block.device)[:, None]
-        if self.group == 1:
-            return _smallest(distances.t(), rows.t(), self.k)
-        best = _smallest(distances.view(groups, self.group, -1).amin(1).t(), rows.t(), min(self.k, groups))
-        members = torch.arange(self.group, device=block.device)
-        rows = (best[:, :, None] * self.group + members).flatten(1)
-        return _smallest(distances.t().gather(1, rows), rows, self.k)
+        levels = [distances]
+        for group in self.groups:
+            levels.append(levels[-1].view(-1, group, len(block)).amin(1))
+        rows = torch.arange(len(levels[-1]), device=block.device)[None]
+        best = _smallest(levels.pop().t(), rows, min(self.k, rows.shape[1]))
+        for group, level in zip(reversed(self.groups), reversed(levels), strict=True):
+            rows = (best[:, :, None] * group + torch.arange(group, device=block.device)).flatten(1)
+            best = _smallest(level.t().gather(1, rows), rows, min(self.k, rows.shape[1]))
+        return best
 
     def distances(self, block: Tensor, nearest: Tensor) -> Tensor:
         parts = zip(block[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
         distance = _cosine_distance if self.cosine else _euclidean_distance
         return torch.cat([distance(self.bank[rows], part) for part, rows in parts])
+
+    def _ranked_rows(self) -> tuple[Tensor, Tensor]:
+        """What queries are multiplied with, and what is added: the bank itself where that is precise, else a copy."""
+        if self.centre is None:
+            points = self._prepared(self.bank)
+            return points, points.new_zeros(len(points), 1)
+        squares = self._squares()
+        spread = float(squares.mean().sqrt())
+        ordinary = 1e-12 < spread < 1e12 and self.bank.dtype == torch.float32
+        if ordinary and float(self.centre.norm()) < OFF_CENTRE * spread:
+            # b.(q - c) is (b - c).(q - c) up to a number that is the same for all rows.
+            return self.bank, squares[:, None]
+        points = self._prepared(self.bank)
+        self.scale = float(torch.stack(torch.aminmax(points)).abs().amax()) or 1.0
+        points /= self.scale
+        return points, torch.linalg.vector_norm(points, dim=1, keepdim=True).square_()
+
+    def _squares(self) -> Float[Tensor, "N"]:
+        """Squared distances from the centre."""
+        parts = [torch.linalg.vector_norm(rows - self.centre, dim=1) for rows in self.bank.split(ROWS)]
+        return torch.cat(parts).square_()
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:

@@ -221,3 +221,12 @@ def test_extra_memory_stays_below_40_mebibytes(metric: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_the_memory_measurement_sees_a_whole_distance_matrix() -> None:
     assert extra_mebibytes("bare") > 60
+
+
+@pytest.mark.parametrize("offset", [0.0, 3.0, 1e4], ids=["centred", "off centre", "far off"])
+@pytest.mark.parametrize("count", [30, 700, 5000])
+def test_neighbours_are_exact_with_and_without_a_copy_of_the_bank(offset, count):
+    generator = torch.Generator().manual_seed(0)
+    bank, queries = (torch.randn(rows, 12, generator=generator) + offset for rows in (count, 50))
+    expected = torch.cdist(queries.double(), bank.double()).topk(7, largest=False).indices
+    assert torch.equal(knn_neighbours(bank, queries, k=7)[1], expected)
