@@ -21,6 +21,7 @@ from lightning_invariant.callback.checkpoints import (
     wearing,
 )
 from lightning_invariant.callback.encode import undisturbed
+from lightning_invariant.callback.from_checkpoint import build_module
 from lightning_invariant.callback.gather import shared
 from lightning_invariant.callback.path import LatentPath
 from lightning_invariant.callback.roots import inform
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytorch_lightning import LightningModule, Trainer
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from lightning_invariant.callback.collector import Collector
     from lightning_invariant.callback.findings import Findings
@@ -175,7 +176,8 @@ class Exporter:
         self._saved = False
         checkpoint = followed(trainer, hub.monitor)
         path = saved_file(checkpoint, best=hub.when == "best") if checkpoint is not None else ""
-        if path and (stamp := file_stamp(path)) != self._exported:
+        known = (self._exported, None if self._pending is None else self._pending.stamp)
+        if path and (stamp := file_stamp(path)) not in known:
             monitor = getattr(checkpoint, "monitor", None)
             which = f"{hub.when} checkpoint" + (f" by {monitor}" if monitor else "")
             self._pending = _Pending(path, stamp, which, report)
@@ -209,7 +211,8 @@ class Exporter:
     ) -> None:
         """Write the folder, and the entry of the queue."""
         collector, hub = self.collector, self.hub
-        inputs, path = self._way(module)
+        network = self._whole(module, saved)
+        inputs, path = self._way(network)
         epoch, step = (saved.epoch, saved.step) if saved else (trainer.current_epoch, trainer.global_step)
         settings: dict[str, Any] = {
             "numbers": {} if report is None else _without(self.prefix, report.scalars),
@@ -229,11 +232,12 @@ class Exporter:
             repo_id = hub.target.repo_id
             settings |= {"repository": repo_id, "license": hub.license}
             settings["name"] = self.name or repo_id.split("/")[1]
-        with undisturbed(module, collector.seed), wearing(module, saved.state) if saved else nullcontext():
+        with undisturbed(network, collector.seed), wearing(network, saved.state) if saved else nullcontext():
             if self.folder is not None:
                 self._write(self.folder, path, inputs, settings)
             if hub is not None:
                 self._enqueue(hub, path, inputs, settings, f"Export of step {step}: {which}")
+        collector.source.attach(module)
 
     def _enqueue(
         self, hub: HubExport, path: LatentPath, inputs: Tensor, settings: dict[str, Any], message: str
@@ -262,7 +266,18 @@ class Exporter:
 
         export_encoder(folder, path, self.projection.to(inputs.device), inputs[:2], **settings)
 
-    def _way(self, module: LightningModule) -> tuple[Tensor, LatentPath]:
+    def _whole(self, module: LightningModule, saved: Saved | None) -> nn.Module:
+        """The module, or where its parameters are spread over processes a new one of its class, on the CPU."""
+        if not is_sharded(module):
+            return module
+        if saved is None:
+            raise LayerError(
+                "Expected a checkpoint to export, since parameters are spread over processes; add a ModelCheckpoint."
+            )
+        with torch.random.fork_rng():
+            return build_module(type(module), saved)
+
+    def _way(self, module: nn.Module) -> tuple[Tensor, LatentPath]:
         """Inputs on the network's device, and the way to their latents."""
         source, route, inputs = self.collector.source, self.collector.route, self.collector.bank.columns.get("x")
         if source.function is not None or source.ragged:
@@ -270,11 +285,6 @@ class Exporter:
                 "Expected a named layer without masks to export but latents come from a function or are padded sets; "
                 "leave export_dir and export out, or use lightning_invariant.hub.export_encoder on a network of your "
                 "own."
-            )
-        if is_sharded(module):
-            raise LayerError(
-                "Expected whole weights to export but parameters are spread over processes; run `lightning-invariant "
-                "export` on a checkpoint when the training has ended."
             )
         source.attach(module)
         if route is None or inputs is None or len(inputs) < 2:

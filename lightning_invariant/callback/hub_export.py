@@ -14,9 +14,10 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 class HubExport:
     """Publishes encoder and projection to the Hugging Face Hub while a training runs.
 
-    Token, names and rights are checked before the first step. Each export is loaded in a fresh process and compared
-    with the live network before it is uploaded, as one commit, in the background. What cannot be uploaded stays in a
-    local queue, which `lightning-invariant push` empties. Nothing of it ends the training.
+    Token, names and rights are checked before the first step, and a repository that is missing is made then. Each
+    export is loaded in a fresh process and compared with the live network before it is uploaded, as one commit, in the
+    background. What cannot be uploaded stays in a local queue, which `lightning-invariant push` empties. Nothing of it
+    ends the training.
 
     Args:
         repo_id: "user/name"; made if it does not exist.

@@ -119,7 +119,7 @@ class Publisher:
                 start_new_session=True,  # Ctrl-C is for the training, which then stops us in order
             )
         said, complaints = process.communicate()
-        for line in said.splitlines():
+        for line in filter(lambda line: line.startswith("{"), said.splitlines()):
             outcome = Outcome(**json.loads(line))
             with self._lock:
                 self._outcomes.append(outcome)

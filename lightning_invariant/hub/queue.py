@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ENTRY, ENCODER, PROOF = "entry.json", "encoder", "proof.safetensors"
 _DONE = ".done-"
 _PULL = ".pull-"
+PULL_AFTER = 90 * 24 * 3600.0
+"""Age in seconds at which it is forgotten which pull request a run opened."""
 
 
 def default_queue() -> Path:
@@ -161,5 +163,7 @@ class Queue:
         with suppress(OSError):
             for path in self.folder.iterdir():
                 age = time.time() - path.stat().st_mtime
+                if path.name.startswith(_PULL) and age > PULL_AFTER:
+                    path.unlink()
                 if path.name.startswith((STALE, _DONE)) and age > STALE_AFTER:
                     shutil.rmtree(path, ignore_errors=True)

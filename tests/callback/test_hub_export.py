@@ -70,6 +70,11 @@ def published(hub: Hub, folder: Path, branch: str = "main") -> InvariantEncoder:
     return InvariantEncoder.from_pretrained(folder)
 
 
+def hub_card(hub: Hub) -> str:
+    repository = hub.repositories[NAME]
+    return repository.commits[repository.branches["main"]]["README.md"].decode()
+
+
 def messages(hub: Hub) -> list[str]:
     return [message for _, message in hub.repositories[NAME].messages if message]
 
@@ -154,6 +159,26 @@ def test_a_compiled_encoder_is_published(tmp_path: Path, hub: Hub) -> None:
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in saved.items()}
     found = published(hub, tmp_path / "pulled").latent(data(5, seed=3).tensors[0]).detach()
     assert torch.equal(found, latents(plain))
+
+
+def test_where_parameters_are_shared_out_a_new_module_gets_the_files_weights(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_invariant.callback import exporting
+
+    bare, _ = train([checkpoints(tmp_path / "bare")], tmp_path)
+    monkeypatch.setattr(exporting, "is_sharded", lambda network: True)  # no such strategy runs on a plain CPU
+    kept, callback = checkpoints(tmp_path), publishing(at_most_every=0)
+    watched, _ = train([callback, kept], tmp_path)
+    assert same_weights(bare, watched)
+    found = published(hub, tmp_path / "pulled").latent(data(5, seed=3).tensors[0]).detach()
+    assert torch.equal(found, latents(torch.load(kept.best_model_path, weights_only=True)["state_dict"]))
+
+
+def test_the_numbers_are_those_of_the_moment_of_the_checkpoint(tmp_path: Path, hub: Hub) -> None:
+    train([publishing(), checkpoints(tmp_path, save_last=True)], tmp_path, Worsens, max_epochs=5)
+    assert messages(hub)[-1] == "Export of step 12: best checkpoint by val/loss"
+    assert "| measured | at step 12 |" in hub_card(hub)
 
 
 @pytest.mark.parametrize("when", ["best", "end"])
