@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="upload an exported folder, or what trainings left in the queue",
         description="Upload an exported folder as one commit. Without a folder, upload what trainings could not "
         "publish: their exports wait in a queue, and each is compared with its live network first.",
-        epilog="Examples: lightning-invariant push    lightning-invariant push runs/hub user/name --private",
+        epilog="Examples: `lightning-invariant push`, or `lightning-invariant push runs/hub user/name --private`",
     )
     parser.add_argument("folder", nargs="?", metavar="FOLDER", help="an exported encoder; the whole queue if left out")
     parser.add_argument("repo", nargs="?", metavar="REPO", help="user/name; made if it does not exist")
