@@ -222,7 +222,7 @@ class _Index:
         if self.centre is None:
             points = self._prepared(self.bank)
             return points, points.new_zeros(len(points), 1)
-        squares = self._squares()
+        squares = self._squares(self.centre)
         spread = float(squares.mean().sqrt())
         ordinary = 1e-12 < spread < 1e12 and self.bank.dtype == torch.float32
         if ordinary and float(self.centre.norm()) < OFF_CENTRE * spread:
@@ -233,9 +233,9 @@ class _Index:
         points /= self.scale
         return points, torch.linalg.vector_norm(points, dim=1, keepdim=True).square_()
 
-    def _squares(self) -> Float[Tensor, "N"]:
-        """Squared distances from the centre."""
-        parts = [torch.linalg.vector_norm(rows - self.centre, dim=1) for rows in self.bank.split(ROWS)]
+    def _squares(self, centre: Tensor) -> Float[Tensor, "N"]:
+        """Squared distances from a centre."""
+        parts = [torch.linalg.vector_norm(rows - centre, dim=1) for rows in self.bank.split(ROWS)]
         return torch.cat(parts).square_()
 
     def _prepared(self, features: Tensor) -> Tensor:
