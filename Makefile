@@ -14,8 +14,12 @@ help: ## list the targets
 demo: $(VENV)/.all ## train on real digits, watch, export and pull the encoder (about a minute)
 	$(BIN)/lightning-invariant demo $(ARGS)
 
-figures: demo ## run the demo and keep its figures and picture for the README
+figures: demo ## run the demo and keep its figures, its picture and the bundled encoder
 	cp runs/demo/results.json runs/demo/hub/embeddings.png hub_configs/digits-c4/
+	mkdir -p hub_configs/digits-c4/encoder
+	cd runs/demo/hub && cp config.json graph.json certificate.json model.safetensors "$(CURDIR)/hub_configs/digits-c4/encoder/"
+	sed 's#(embeddings.png)#(../embeddings.png)#; s#"path/or/repository"#"digits-c4"#' runs/demo/hub/README.md \
+	  > hub_configs/digits-c4/encoder/README.md
 
 test: $(VENV)/.dev ## run the test suite; make test ARGS="-k hub" passes arguments on
 	$(BIN)/python -m pytest $(ARGS)

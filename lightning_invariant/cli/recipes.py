@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.hub.bundled import recipes_folder
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import LightningCLI
 
 RECIPE = "recipe.yaml"
-
-
-def recipes_folder() -> Path:
-    """The hub_configs folder: inside the installed package, or at the top of a source checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (package / "hub_configs", package.parent / "hub_configs") if folder.is_dir())
 
 
 def recipe_path(name: str) -> Path:

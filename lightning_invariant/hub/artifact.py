@@ -122,7 +122,7 @@ def _write_files(
 ) -> None:
     names = write_weights(folder, artifact.tensors, shard_bytes)
     if artifact.graph is not None:
-        write_json(folder / GRAPH, artifact.graph)
+        write_json(folder / GRAPH, artifact.graph, compact=True)
         names.append(GRAPH)
     write_json(folder / CERTIFICATE, artifact.certificate)
     if picture is not None:

@@ -69,6 +69,8 @@ class _Memory:
 
     def __init__(self, length: int | None, size: int, *, as_numpy: bool) -> None:
         self.length, self.size, self.as_numpy = length, size, as_numpy
+        if as_numpy:
+            self._require_numpy()
         self.whole: Tensor | None = None
         self.parts: list[Tensor] = []
         self.rows = 0
@@ -93,6 +95,13 @@ class _Memory:
         if not self.as_numpy:
             return features
         return (features.float() if features.dtype == torch.bfloat16 else features).numpy()
+
+    @staticmethod
+    def _require_numpy() -> None:
+        try:
+            import numpy  # noqa: F401  (an environment to serve from may lack it)
+        except ImportError as error:
+            raise ArtifactError("Expected NumPy to be installed; give output='torch' or a path.") from error
 
 
 class _File:

@@ -15,9 +15,10 @@ JSON_LIMIT = 4 * 2**20
 """Largest configuration or certificate that is read, in bytes; parsed JSON takes some twenty times its size."""
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any], *, compact: bool = False) -> None:
     """Write an object; it must hold neither NaN nor an infinity."""
-    path.write_text(json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    layout: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+    path.write_text(json.dumps(data, allow_nan=False, ensure_ascii=False, **layout) + "\n", encoding="utf-8")
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

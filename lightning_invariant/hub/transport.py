@@ -1,4 +1,4 @@
-"""From a name to a local folder: a path, or a repository of the Hugging Face Hub at one commit."""
+"""From a name to a local folder: a path, a bundled encoder, or a repository of the Hugging Face Hub at one commit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.access import hub_client
 from lightning_invariant.hub.artifact import LOADED, file_hash
+from lightning_invariant.hub.bundled import bundled_folder
 from lightning_invariant.hub.reader import read_artifact
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def local_folder(
     `local_files_only`.
 
     Args:
-        name: A folder, or "user/name" on the Hub; a folder of that name comes first.
+        name: A folder, the name of a bundled encoder, or "user/name" on the Hub; a folder of that name comes first.
         revision: Branch, tag or commit; the main branch if None.
         cache_dir: Of the Hub's client.
         token: Of the Hub's client.
@@ -54,6 +55,8 @@ def local_folder(
     folder = Path(name)
     if folder.is_dir():
         return folder
+    if isinstance(name, str) and "/" not in name and not name.startswith((".", "~")):
+        return bundled_folder(name)
     if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
         raise ArtifactError(
             f"Expected a folder or a repository 'user/name' but got {os.fspath(name)!r}: no such folder."

@@ -44,18 +44,17 @@ _METADATA = "__metadata__"
 def write_weights(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int = SHARD_BYTES) -> list[str]:
     """Write tensors; returns the names of the files, the index first if there are shards."""
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": "pt"}
     if sum(tensor.numel() * tensor.element_size() for tensor in plain.values()) <= shard_bytes:
-        save_file(plain, folder / WEIGHTS, metadata)
+        _save(plain, folder / WEIGHTS)
         return [WEIGHTS]
     from huggingface_hub import split_torch_state_dict_into_shards
 
     split = split_torch_state_dict_into_shards(plain, max_shard_size=shard_bytes)
     if not split.is_sharded:  # one tensor alone is larger
-        save_file(plain, folder / WEIGHTS, metadata)
+        _save(plain, folder / WEIGHTS)
         return [WEIGHTS]
     for name, members in split.filename_to_tensors.items():
-        save_file({member: plain[member] for member in members}, folder / name, metadata)
+        _save({member: plain[member] for member in members}, folder / name)
     write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
     return [INDEX, *split.filename_to_tensors]
 
@@ -100,6 +99,16 @@ def read_weights(folder: Path, names: list[str]) -> dict[str, Tensor]:
         if index.get("weight_map") != places:
             raise ArtifactError(f"Expected {INDEX} to say what the shards hold but it does not; pull again.")
     return found
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # safetensors would leave the file to its owner alone
+    try:
+        save_file(tensors, path, {"format": "pt"})
+    except ImportError as error:
+        raise ArtifactError(f"Expected {error.name} to be installed, which safetensors writes with.") from error
+    path.chmod(mode)
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from lightning_invariant.cli import main
-from lightning_invariant.cli.recipes import recipe_path, recipes_folder
+from lightning_invariant.cli.recipes import recipe_path
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.hub.bundled import recipes_folder
 
 
 def test_help_names_every_command(capsys):

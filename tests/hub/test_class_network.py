@@ -86,7 +86,11 @@ def test_the_folder_says_so(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [
-        ({"class": "os.system", "arguments": {"command": "touch ran"}}, {"trust_remote_code": True}, "not a subclass|to be"),
+        (
+            {"class": "os.system", "arguments": {"command": "touch ran"}},
+            {"trust_remote_code": True},
+            "not a subclass|to be",
+        ),
         ({"class": "no.such.Module"}, {"trust_remote_code": True}, "to be installed"),
         ({"class": "os.path.no_such"}, {"trust_remote_code": True}, "to be installed"),
         ({"trust_remote_code": True}, {}, "Expected network="),

@@ -230,8 +230,8 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "images" / "3.png").write_bytes(b"no image")
     with pytest.raises(ArtifactError, match=r"3.png cannot be read"):
         encoder.encode(tmp_path / "images")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match="found none"):
-        (tmp_path / "empty").mkdir()
         encoder.encode(tmp_path / "empty")
     loaded = InvariantEncoder.from_pretrained(tmp_path / "folder")
     assert loaded.preprocessing == scaled
