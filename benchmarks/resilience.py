@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SECTIONS = {
     "faults": "benchmarks.resilience_faults",
     "kills": "benchmarks.resilience_kills",
+    "mutations": "benchmarks.resilience_mutations",
 }
 """Name of each section and its module, which has `measure(scratch, *, quick) -> Section`."""
 

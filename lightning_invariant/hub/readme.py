@@ -81,7 +81,8 @@ def _front_matter(metadata: Mapping[str, Any]) -> str:
 
 def _joined(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     joined = {**old, **new}
-    joined["tags"] = list(dict.fromkeys([*_listed(new.get("tags")), *_listed(old.get("tags"))]))
+    tags = [*_listed(new.get("tags")), *_listed(old.get("tags"))]
+    joined["tags"] = list(dict.fromkeys(tag for tag in tags if isinstance(tag, str)))
     index = _index(new.get("model-index"), old.get("model-index"))
     return {key: value for key, value in (joined | {"model-index": index}).items() if value not in (None, [])}
 

@@ -42,8 +42,8 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             "install the version of lightning-invariant that wrote it, or a newer one."
         )
     for name, (holds, what) in ENTRIES.items():
-        if not holds(config.get(name)):
-            got = str(config.get(name, "none"))[:80]
+        if name not in config or not holds(config[name]):
+            got = str(config.get(name, "nothing"))[:80]
             raise ArtifactError(f"Expected {what} as {name!r} in {where} but got {got}; export or pull again.")
 
 

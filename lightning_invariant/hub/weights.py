@@ -25,6 +25,8 @@ SHARD_BYTES = 5 * 10**9
 """Most bytes in one file; what the Hub recommends."""
 HEADER_LIMIT = 16 * 2**20
 """Largest header that is read, in bytes."""
+MAX_TENSORS = 25_000
+"""Most tensors in one file."""
 _TYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -141,6 +143,8 @@ def _read_header(path: Path) -> dict[str, torch.dtype]:
             f"Expected weights in safetensors but {path} has a header of {length} bytes; export or pull again."
         )
     entries = parse_json(content, f"the header of {path}")
+    if len(entries) > MAX_TENSORS:
+        raise ArtifactError(f"Expected at most {MAX_TENSORS} tensors in {path} but got {len(entries)}; it is refused.")
     types = {}
     for name, entry in entries.items():
         if name == _METADATA:

@@ -38,9 +38,15 @@ def rehearse(checked: CheckedGraph) -> None:
     """
     try:
         _run(checked, ruled=True)
+    except _TooLongError:
+        raise
     except GraphError:
         # Our rules know shapes but not every memory layout; PyTorch's own kernels have the last word.
         _run(checked, ruled=False)
+
+
+class _TooLongError(GraphError):
+    """A graph that takes too long to check."""
 
 
 class _Watch(TorchDispatchMode):
@@ -69,7 +75,7 @@ class _Watch(TorchDispatchMode):
             for tensor in _tensors(result):
                 self.require_sane(tensor)
         if time.monotonic() > self.until:
-            raise GraphError(
+            raise _TooLongError(
                 f"Expected a graph that is checked within {MAX_SECONDS:.0f} s but {self.where} is beyond; the graph "
                 "is refused."
             )

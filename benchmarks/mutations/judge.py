@@ -1,0 +1,134 @@
+"""Loads one artefact in a process of its own and says what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from benchmarks.mutations.originals import inputs
+from lightning_invariant.errors import InvariantError
+from lightning_invariant.hub import InvariantEncoder
+from lightning_invariant.hub.readme import BEGIN, END, merged, read_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+LIMIT_SECONDS = 12.0
+LIMIT_BYTES = 2**30
+CANARY = "ran"
+"""A folder of this name beside the artefact says that a payload was executed."""
+FAILURES = ("executed", "crashed", "hung", "unclear", "memory")
+_FORBIDDEN = (
+    "os.system",
+    "subprocess.Popen",
+    "os.exec",
+    "os.posix_spawn",
+    "os.mkdir",
+    "pickle.find_class",
+    "socket.connect",
+)
+
+
+class Verdict(NamedTuple):
+    """Outcome ("refused", "same", "another" or one of FAILURES), message, time and memory beyond the start."""
+
+    outcome: str
+    message: str
+    seconds: float
+    megabytes: float
+
+
+def warm(folder: Path) -> None:
+    """Load and run an original here first, so that what imports start is not held against an artefact."""
+    with torch.no_grad():
+        InvariantEncoder.from_pretrained(folder)(inputs())
+    _merge(read_card(folder))
+
+
+def judge(folder: Path, expected: Tensor) -> Verdict:
+    """Load an artefact, run it on three inputs, and read its card, in a forked process."""
+    read, write = os.pipe()
+    started = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        _run(folder, expected, write)
+    os.close(write)
+    ready, _, _ = select.select([read], [], [], LIMIT_SECONDS)
+    content = b""
+    if ready:
+        while part := os.read(read, 65536):
+            content += part
+    else:
+        os.kill(child, signal.SIGKILL)
+    os.close(read)
+    os.waitpid(child, 0)
+    seconds = time.perf_counter() - started
+    if (folder.parent / CANARY).exists():
+        return Verdict("executed", "a payload ran", seconds, 0.0)
+    if not content:
+        return Verdict("crashed" if ready else "hung", "no answer", seconds, 0.0)
+    outcome, message, megabytes = json.loads(content)
+    return Verdict(outcome, message, seconds, megabytes)
+
+
+def _run(folder: Path, expected: Tensor, write: int) -> None:
+    """In the child: never returns."""
+    before = _resident()
+    try:
+        os.chdir(folder.parent)
+        limit = _virtual() + LIMIT_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        executed: list[str] = []
+        sys.addaudithook(lambda event, args: executed.append(event) if event in _FORBIDDEN else None)
+        outcome, message = _outcome(folder, expected)
+        if executed:
+            outcome, message = "executed", ", ".join(executed)
+    except MemoryError:
+        outcome, message = "memory", "MemoryError"
+    peak = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20
+    os.write(write, json.dumps([outcome, message[:500], peak]).encode())
+    os._exit(0)
+
+
+def _outcome(folder: Path, expected: Tensor) -> tuple[str, str]:
+    try:
+        with torch.no_grad():
+            encoder = InvariantEncoder.from_pretrained(folder)
+            _merge(read_card(folder))
+            features = encoder(inputs().to(encoder.dtype or torch.float32))
+    except InvariantError as error:
+        return "refused", str(error)
+    except MemoryError:
+        return "memory", traceback.format_exc()[-300:]
+    except Exception as error:
+        if "allocate memory" in str(error):
+            return "memory", str(error)
+        return "unclear", f"{type(error).__name__}: {error} {traceback.format_exc()[-400:]}"
+    return ("same" if torch.equal(features, expected) else "another"), ""
+
+
+def _merge(card: str | None) -> None:
+    """What an export into this folder makes of its card."""
+    merged(f"---\ntags: [new]\n---\n{BEGIN}\nnew\n{END}\n", card)
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _virtual() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,65 @@
+"""The artefacts that are mutated, and inputs for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invariant.hub import InvariantEncoder, Preprocessing, export_encoder
+from lightning_invariant.probes import ridge_fit
+from lightning_invariant.projections import MaxFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Branching(nn.Module):
+    """Cannot be traced, so that it is published by its class path."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(36, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latents."""
+        z = self.layer(x.flatten(1))
+        return z if z.sum() > 0 else -z
+
+
+def inputs() -> Tensor:
+    return torch.randn(3, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 8)]
+    return nn.Sequential(*layers).eval()
+
+
+def _plain(folder: Path) -> InvariantEncoder:
+    return export_encoder(folder, _network(), MaxFilter("C4: 2 regular"), inputs(), numbers={"invariant/error": 1e-7})
+
+
+def _shards(folder: Path) -> InvariantEncoder:
+    projection = MaxFilter("C4: 2 regular")
+    probe = ridge_fit(torch.randn(30, 16), torch.arange(30) % 3)
+    settings = {"head": probe, "labels": ["a", "b", "c"], "preprocessing": Preprocessing((0.5,), (0.5,), (6, 6))}
+    return export_encoder(folder, _network(), projection, inputs(), shard_bytes=1000, **settings)
+
+
+def _class(folder: Path) -> InvariantEncoder:
+    network = Branching(8).eval()
+    return export_encoder(folder, network, MaxFilter("C4: 2 regular"), inputs(), arguments={"width": 8})
+
+
+ORIGINALS: dict[str, Callable[[Path], InvariantEncoder]] = {"plain": _plain, "shards": _shards, "class": _class}
+
+
+def export_originals(folder: Path) -> dict[str, Tensor]:
+    """Write every original; returns its features of `inputs()` by name."""
+    folder.mkdir()
+    with torch.no_grad():
+        return {name: make(folder / name)(inputs()) for name, make in ORIGINALS.items()}

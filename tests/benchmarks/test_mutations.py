@@ -1,0 +1,80 @@
+"""A few crafted artefacts of every kind, and that the judge sees each failure that it is there to see."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_invariant.errors import ArtifactError
+
+judge = pytest.importorskip("benchmarks.mutations.judge", reason="needs fork and /proc")
+mutations = pytest.importorskip("benchmarks.resilience_mutations")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork and /proc")
+
+
+def test_a_few_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutations, "QUICK", 24)
+    threads = torch.get_num_threads()
+    try:
+        section = mutations.measure(tmp_path, quick=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert section.holds, section.notes
+    assert section.numbers["artefacts"] > 60
+    assert section.numbers["refused"] > 40
+
+
+def test_a_full_run_has_a_thousand() -> None:
+    assert sum(kind.count for kind in mutations.KINDS) >= 1000
+
+
+def runs(folder: Path) -> Any:
+    os.mkdir("ran")
+
+
+def hides(folder: Path) -> Any:
+    os.system("true")
+    raise ArtifactError("Expected")
+
+
+def hangs(folder: Path) -> Any:
+    time.sleep(60)
+
+
+def crashes(folder: Path) -> Any:
+    os.abort()
+
+
+def fills(folder: Path) -> Any:
+    return bytearray(2**32)
+
+
+def stumbles(folder: Path) -> Any:
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("load", "outcome"),
+    [
+        (runs, "executed"),
+        (hides, "executed"),
+        (hangs, "hung"),
+        (crashes, "crashed"),
+        (fills, "memory"),
+        (stumbles, "unclear"),
+    ],
+)
+def test_the_judge_sees(load: Any, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(judge.InvariantEncoder, "from_pretrained", load)
+    monkeypatch.setattr(judge, "LIMIT_SECONDS", 2.0 if load is hangs else 10.0)
+    context = multiprocessing.get_context("fork")
+    assert context is not None
+    assert judge.judge(tmp_path / "folder", torch.zeros(1)).outcome == outcome
