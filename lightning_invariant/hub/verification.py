@@ -183,5 +183,6 @@ def _at_most(name: str, certified: float | None, measured: float, floor: float, 
 def _certified(encoder: InvariantEncoder, name: str) -> float | None:
     measured = encoder.certificate.get("measured")
     value = measured.get(name) if isinstance(measured, dict) else None
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

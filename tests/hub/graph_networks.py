@@ -117,6 +117,47 @@ def _linear_algebra(x: Tensor) -> Tensor:
     )
 
 
+def _statistics(x: Tensor) -> Tensor:
+    spread, mean = torch.var_mean(x, dim=1, keepdim=True)
+    binned = torch.bucketize(x, torch.linspace(-1, 1, 5)).float()
+    parts = (spread, mean, x.quantile(0.25, dim=1, keepdim=True), x.nanmean(1, keepdim=True), torch.logaddexp(x, -x))
+    return torch.cat([*parts, binned, torch.linalg.norm(x, dim=1, keepdim=True), torch.special.i0(x)], 1)
+
+
+class Rotary(nn.Module):
+    """Attention with rotary positions, grouped queries and root-mean-square norms, as in language models."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.queries, self.keys = nn.RMSNorm(16), nn.Linear(16, 32), nn.Linear(16, 16)
+        self.register_buffer("speeds", 1 / 100 ** (torch.arange(0, 8, 2) / 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        q, k = (layer(x).unflatten(-1, (-1, 8)).transpose(1, 2) for layer in (self.queries, self.keys))
+        angles = torch.outer(torch.arange(x.shape[1], device=x.device).float(), self.speeds).repeat(1, 2)
+
+        def turned(z: Tensor) -> Tensor:
+            return z * angles.cos() + torch.cat([-z[..., 4:], z[..., :4]], -1) * angles.sin()
+
+        found = F.scaled_dot_product_attention(turned(q), turned(k), k, enable_gqa=True)
+        return found.transpose(1, 2).flatten(1)
+
+
+class Messages(nn.Module):
+    """Messages between points in space, as in an E(n)-equivariant network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edge, self.node = nn.Linear(1, 8), nn.Linear(8, 8)
+
+    def forward(self, points: Tensor) -> Tensor:
+        gaps = points[:, :, None] - points[:, None]
+        messages = F.silu(self.edge(gaps.square().sum(-1, keepdim=True)))
+        moved = (gaps * messages.mean(-1, keepdim=True)).sum(2)
+        return self.node(messages).sum((1, 2)) + torch.linalg.norm(moved, dim=-1).sum(1, keepdim=True)
+
+
 IMAGE, ROW, SET = (1, 8, 8), (8,), (5, 16)
 TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv": (
@@ -160,6 +201,12 @@ TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: Apply(lambda layer, x: layer(x, x, x)[0], nn.MultiheadAttention(16, 4, batch_first=True)),
         SET,
     ),
+    "rotary": (Rotary, SET),
+    "messages": (Messages, (5, 3)),
+    "channel shuffle": (
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ChannelShuffle(2), nn.Upsample(scale_factor=2)),
+        IMAGE,
+    ),
     "sdpa": (lambda: Apply(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True)), (4, 5, 16)),
     "gru": (lambda: Apply(lambda layer, x: layer(x)[0][:, -1], nn.GRU(16, 8, batch_first=True)), SET),
     "lstm": (lambda: Apply(lambda layer, x: layer(x)[0][:, -1], nn.LSTM(16, 8, batch_first=True)), SET),
@@ -179,6 +226,7 @@ TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
             (_casts, ROW),
             (_rotate, ROW),
             (_linear_algebra, (8, 3)),
+            (_statistics, ROW),
         ]
     },
 }

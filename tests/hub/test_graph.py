@@ -252,3 +252,18 @@ def test_repr_says_what_goes_in_and_out() -> None:
     assert "float32['batch', 1, 8, 8] -> float32['batch', 4], 9 nodes" in repr(loaded)
     assert loaded.input_specs[0].shape == ("batch", 1, 8, 8)
     assert loaded.output_spec.dtype == "float32"
+
+
+def test_a_network_of_e3nn() -> None:
+    o3 = pytest.importorskip("e3nn.o3")
+    irreps = "1x0e + 1x1o + 1x2e"
+    product, linear = o3.FullyConnectedTensorProduct(irreps, irreps, "4x0e + 2x1o"), o3.Linear("4x0e + 2x1o", "4x0e")
+
+    def forward(sphere: nn.Module, product: nn.Module, linear: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        y = sphere(x)
+        return linear(product(y, y)).sum(1)
+
+    network = Apply(forward, o3.SphericalHarmonics("0e + 1o + 2e", True), product, linear).eval()
+    artifact = export_graph(network, (torch.randn(2, 5, 3),))
+    x = torch.randn(4, 5, 3)
+    torch.testing.assert_close(load_graph(artifact.graph, artifact.tensors)(x), network(x))

@@ -85,6 +85,14 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         append(node("aten.einsum.default", "abcd->badc", [W]), node("aten.zero_.default", {"node": 9})),
         "writes into tensor",
     ),
+    "writes broadcast view": (
+        append(
+            node("aten.broadcast_tensors.default", [W]),
+            node("getitem", {"node": 9}, 0),
+            node("aten.zero_.default", {"node": 10}),
+        ),
+        "writes into tensor",
+    ),
     "writes piece": (
         append(
             node("aten.unbind.int", W),

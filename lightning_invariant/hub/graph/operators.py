@@ -31,7 +31,8 @@ avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_
 adaptive_max_pool3d pad constant_pad_nd upsample_nearest1d:vec upsample_nearest2d:vec upsample_nearest3d:vec
 upsample_linear1d:vec upsample_bilinear2d:vec upsample_bicubic2d:vec upsample_trilinear3d:vec
 _upsample_nearest_exact1d:vec _upsample_nearest_exact2d:vec _upsample_bilinear2d_aa:vec _upsample_bicubic2d_aa:vec
-grid_sampler affine_grid_generator pixel_shuffle pixel_unshuffle im2col col2im cosine_similarity pairwise_distance
+grid_sampler affine_grid_generator pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im
+cosine_similarity pairwise_distance
 """
 _POINTWISE = """
 abs acos acosh asin asinh atan atanh atan2 ceil cos cosh deg2rad erf erfc erfinv exp exp2 expm1 floor frac lgamma log
@@ -45,12 +46,15 @@ pow:Tensor_Tensor,Tensor_Scalar,Scalar maximum minimum fmax fmin hypot addcmul a
 clamp:default,Tensor clamp_min:default,Tensor clamp_max:default,Tensor clip nan_to_num bitwise_not
 bitwise_and:Tensor,Scalar bitwise_or:Tensor,Scalar bitwise_xor:Tensor,Scalar eq:Tensor,Scalar ne:Tensor,Scalar
 lt:Tensor,Scalar le:Tensor,Scalar gt:Tensor,Scalar ge:Tensor,Scalar where:self,Scalar,ScalarSelf,ScalarOther
-masked_fill:Scalar,Tensor
+masked_fill:Scalar,Tensor logaddexp logaddexp2 digamma i0 special_i0 special_i0e special_i1 special_i1e special_erfcx
+special_ndtr special_entr xlogy:Tensor copysign:Tensor heaviside subtract:Tensor,Scalar multiply:Tensor,Scalar
+divide:Tensor,Scalar absolute positive bucketize:Tensor searchsorted:Tensor
 """
 _REDUCTIONS = """
 sum:default,dim_IntList mean:default,dim prod:default,dim_int amax amin aminmax max:default,dim,other
 min:default,dim,other argmax argmin all:default,dim,dims any:default,dim,dims median:default,dim
-std:default,dim,correction var:default,dim,correction var_mean:correction std_mean:correction logsumexp
+std:default,dim,correction var:default,dim,correction var_mean:default,dim,correction
+std_mean:default,dim,correction logsumexp nansum nanmean quantile:default,scalar
 norm:Scalar,ScalarOpt_dim cumsum cumprod cummax cummin logcumsumexp softmax:int log_softmax:int sort:default,stable
 argsort:default,stable topk kthvalue mode count_nonzero:default,dim_IntList
 """
@@ -61,7 +65,7 @@ index_select gather take_along_dim diagonal diag_embed diag unfold cat concat st
 split:Tensor,sizes split_with_sizes tensor_split:sections,indices unbind:int repeat tile repeat_interleave:self_int
 roll rot90 flip fliplr flipud tril triu one_hot clone contiguous detach alias scatter:src,value scatter_add
 scatter_reduce:two index_add index_put index_copy index_fill:int_Scalar,int_Tensor masked_scatter
-to:dtype,device,dtype_layout,other type_as
+to:dtype,device,dtype_layout,other type_as broadcast_tensors broadcast_to
 """
 _CREATION = """
 zeros ones full arange:default,start,start_step linspace eye:default,m zeros_like ones_like full_like new_zeros
@@ -69,7 +73,8 @@ new_ones new_full scalar_tensor tril_indices triu_indices meshgrid:default,index
 """
 _ALGEBRA = """
 matmul mm bmm mv dot vdot addmm addmv addbmm baddbmm outer einsum tensordot kron cdist linalg_cross cross trace cov
-linalg_vector_norm linalg_matrix_norm:default,str_ord linalg_det linalg_slogdet linalg_inv linalg_pinv linalg_solve
+linalg_vector_norm linalg_norm:default,ord_str linalg_vecdot inner
+linalg_matrix_norm:default,str_ord linalg_det linalg_slogdet linalg_inv linalg_pinv linalg_solve
 linalg_cholesky linalg_qr linalg_eigh linalg_eigvalsh linalg_svd linalg_svdvals linalg_matrix_power linalg_matrix_exp
 matrix_exp fft_fft fft_ifft fft_rfft fft_irfft fft_hfft fft_ihfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn
 fft_ifftn fft_rfftn fft_irfftn fft_fftshift fft_ifftshift
@@ -86,11 +91,11 @@ triu_ nan_to_num_
 # Operators that may hand back their own argument although their schema does not say so.
 _ALIASING = """
 einsum type_as pixel_shuffle pixel_unshuffle real imag tensordot meshgrid:default,indexing tile hstack vstack fliplr
-flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift
+flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift broadcast_tensors channel_shuffle inner
 """
 _STRINGS = """
 none tanh constant reflect replicate circular floor trunc same valid backward ortho forward ij xy L U fro nuc reduced
-complete r sum prod mean amax amin gesvd gesvdj gesvda
+complete r sum prod mean amax amin gesvd gesvdj gesvda linear lower higher midpoint nearest left right
 """
 _DTYPES = "float16 bfloat16 float32 float64 complex64 complex128 uint8 int8 int16 int32 int64 bool"
 
