@@ -27,8 +27,8 @@ def test_a_few_of_every_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     finally:
         torch.set_num_threads(threads)
     assert section.holds, section.notes
-    assert section.numbers["artefacts"] > 60
-    assert section.numbers["refused"] > 40
+    assert section.numbers["artefacts"] > 50
+    assert section.numbers["refused"] > 30
 
 
 def test_a_full_run_has_a_thousand() -> None:
