@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from lightning_invariant.callback.budget import Budget
@@ -350,7 +349,7 @@ class InvariantCallback(*callback_bases()):
         bank = self._collector.bank
         if not len(bank):
             return
-        columns = bank.take(torch.arange(min(TRIED, len(bank))))
+        columns = bank.few(TRIED)
         with undisturbed(pl_module, self._collector.seed):
             self._reporter.survey.reach(
                 forwarding(trainer, pl_module), columns, trainer.precision_plugin.forward_context

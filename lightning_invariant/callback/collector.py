@@ -70,7 +70,7 @@ class Collector:
     def begin_validation(self, loaders: Any) -> None:
         """Start fresh samples; the bank stays."""
         self.samples = {}
-        self._validation = [Positions.of(loader) for loader in flat_loaders(loaders)] or [Positions()]
+        self._validation = [Positions.of(loader) for loader in flat_loaders(loaders)] or [Positions.of(None)]
 
     def add_training(self, batch: Any) -> None:
         """Offer a training batch to the bank."""

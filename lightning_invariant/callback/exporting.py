@@ -151,7 +151,7 @@ class Exporter:
 
     def notes(self, report: Report | None) -> dict[str, Any]:
         """What `lightning-invariant export` needs to know beside the weights; plain values, for the checkpoint."""
-        source, inputs = self.collector.source, self.collector.bank.columns.get("x")
+        source, inputs = self.collector.source, self.collector.bank.few(1).get("x")
         if source.function is not None or source.ragged or inputs is None:
             return {}
         return {
@@ -279,7 +279,7 @@ class Exporter:
 
     def _way(self, module: nn.Module) -> tuple[Tensor, LatentPath]:
         """Inputs on the network's device, and the way to their latents."""
-        source, route, inputs = self.collector.source, self.collector.route, self.collector.bank.columns.get("x")
+        source, route, inputs = self.collector.source, self.collector.route, self.collector.bank.few(2).get("x")
         if source.function is not None or source.ragged:
             raise LayerError(
                 "Expected a named layer without masks to export but latents come from a function or are padded sets; "

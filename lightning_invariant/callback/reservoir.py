@@ -63,6 +63,10 @@ class Reservoir:
         """All kept rows by position, each column of shape (len, ...), on the CPU."""
         return self.take(self._positions[: self._kept].argsort())
 
+    def few(self, count: int) -> dict[str, Tensor]:
+        """Copies of at most so many kept rows, for a look."""
+        return self.take(torch.arange(min(count, self._kept)))
+
     def take(self, rows: Tensor) -> dict[str, Tensor]:
         """Copies of some of the kept rows.
 

@@ -107,7 +107,7 @@ class Survey:
             return False
         tried = {name: column[:TRIED] for name, column in columns.items()}
         rows = torch.arange(len(tried["x"]))
-        for route in (collector.route,) if collector.route is not None else collector.source.routes:
+        for route in sorted(collector.source.routes, key=lambda route: route != collector.route):
             try:
                 found = latents(collector.source, network, lambda _: tried, rows, route=route, precision=precision)
                 _require_alike(found, tried.get("z"))
@@ -254,11 +254,10 @@ class _Turn:
 
 
 def _spare(columns: Columns, share: Share) -> Columns:
-    """A row for processes without any, since all must take part in forwards of a network that is shared out."""
-    if all(share.counts):
-        return {}
-    offers = gathered({name: column[:1] for name, column in columns.items()} if len(share.rows) else None)
-    return next(offer for offer in offers if offer is not None)
+    """A row to repeat, since all processes take part in forwards of a network that is shared out among them."""
+    own = {name: column[:1] for name, column in columns.items()} if len(share.rows) else None
+    offers = [own] if all(share.counts) else gathered(own)
+    return own if own is not None else next(offer for offer in offers if offer is not None)
 
 
 def _require_alike(found: Tensor, z: Tensor | None) -> None:

@@ -16,7 +16,7 @@ from lightning_invariant.callback.gather import agreed
 from lightning_invariant.callback.names import COSTS, ERRORS, METRICS, SCORES
 from lightning_invariant.callback.reservoir import Reservoir
 from lightning_invariant.hub.queue import Queue
-from tests.callback import two_processes
+from tests.callback import sharded, two_processes
 from tests.hub.loopback import Hub
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +87,22 @@ def test_what_the_hub_refuses_is_refused_on_every_process(both):
     for rank in both:
         assert rank["refused"]["steps"] == 0
         assert "may not write there" in rank["refused"]["said"]
+
+
+def test_a_network_that_is_shared_out_gives_the_latents_of_a_whole_one(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.callback.sharded"]
+    both = [
+        subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    whole = sharded.evidence("plain")
+    for kind, found in json.loads((tmp_path / "found.json").read_text()).items():
+        assert found.pop("simulated") == [False], kind
+        for name, rows in found.items():
+            assert rows == pytest.approx(whole[name], abs=1e-4), (kind, name)
 
 
 def test_another_choice_of_rows_would_be_seen(tmp_path, monkeypatch):
