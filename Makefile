@@ -38,6 +38,7 @@ bench: $(VENV)/.dev ## run the benchmarks; ESCNN_PYTHON=path measures beside esc
 	$(BIN)/python -m benchmarks.projections
 	$(BIN)/python -m benchmarks.probes
 	$(BIN)/python -m benchmarks.projector
+	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.resilience
 	$(BIN)/python -m benchmarks.artifact
 	$(BIN)/python -m benchmarks.peers $(if $(ESCNN_PYTHON),--escnn-python "$(ESCNN_PYTHON)")

@@ -71,7 +71,8 @@ class InvariantCallback(*callback_bases()):
             or wait, and in between the last values are logged again; `callback.budget` has the rule. With None
             every report is whole, and two runs with one seed log the same.
         every_n_validations: Report at every n-th validation; in between the last values are logged again.
-        bank_size: Training inputs kept for the probes.
+        bank_size: Training inputs kept for the probes, from the first whole pass over the training data. If the data
+            hold more and are shuffled, runs on different numbers of processes choose different ones of them.
         sample_size: Validation inputs kept, for each loader.
         max_bytes: Bound on the memory of each of those two samples.
         probes: Which probes are fitted: "knn", "weighted_knn", "cosine_knn", "weighted_cosine_knn", "linear" (ridge),
