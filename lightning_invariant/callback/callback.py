@@ -38,6 +38,8 @@ from lightning_invariant.groups.actions import InputAction
 from lightning_invariant.probes import DEFAULT_PROBES, PROBES, ProbeName
 from lightning_invariant.projections import Projection, choose
 from lightning_invariant.tracking import Report, publish
+from lightning_invariant.tracking.figures import Reduction
+from lightning_invariant.tracking.umap_layout import require_umap
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -79,6 +81,7 @@ class InvariantCallback(*callback_bases()):
             "logistic".
         neighbours: k of the nearest-neighbour probes.
         embeddings: Whether points and pictures are written.
+        scatter: How the picture puts points into the plane: "pca", or "umap" (seconds a picture, extra `umap`).
         export_dir: Folder for the exported encoder, written at the end of `fit`, or at each export to the Hub.
         export_name: Of the model on its card; the name of the repository or folder if None.
         export: Where on the Hugging Face Hub to publish it, and when; None for nowhere.
@@ -114,6 +117,7 @@ class InvariantCallback(*callback_bases()):
         probes: Sequence[ProbeName] = DEFAULT_PROBES,
         neighbours: int = 5,
         embeddings: bool = True,
+        scatter: Reduction = "pca",
         export_dir: str | Path | None = None,
         export_name: str | None = None,
         export: HubExport | None = None,
@@ -131,6 +135,7 @@ class InvariantCallback(*callback_bases()):
             neighbours=neighbours,
         )
         _require_known(probes)
+        _require_drawable(scatter)
         self.projection = projection if projection is not None else _default(self.representation, features, mask)
         if self.projection.representation != self.representation:
             raise ValueError(
@@ -149,7 +154,7 @@ class InvariantCallback(*callback_bases()):
         self._collector = Collector(self._source, content, bank_size, sample_size, max_bytes, seed)
         survey = Survey(self._collector, measured.representation, action)
         self._reporter = Reporter(
-            measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix
+            measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix, scatter
         )
         self._exporter = Exporter(
             self.projection,
@@ -380,6 +385,13 @@ def _require_known(probes: Sequence[str]) -> None:
     wrong = [name for name in ([probes] if isinstance(probes, str) else probes) if name not in PROBES]
     if wrong or isinstance(probes, str):
         raise ValueError(f"Expected a list of probes among {', '.join(PROBES)} but got {wrong or probes!r}.")
+
+
+def _require_drawable(scatter: str) -> None:
+    if scatter not in ("pca", "umap"):
+        raise ValueError(f"Expected scatter 'pca' or 'umap' but got {scatter!r}.")
+    if scatter == "umap":
+        require_umap()
 
 
 def _require_positive(**numbers: int) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lightning_invariant.callback.findings import Findings
     from lightning_invariant.callback.measure import Measurement
+    from lightning_invariant.tracking.figures import Reduction
     from lightning_invariant.tracking.labels import Labels
 
 PICTURED = 400
@@ -32,13 +33,14 @@ SCATTER, BARS = "latents", "equivariance"
 """Tags of the raw beside projected picture and of the equivariance error of each element."""
 
 
-def illustrated(report: Report, measured: Measurement, *, prefix: str = "") -> Report:
+def illustrated(report: Report, measured: Measurement, *, prefix: str = "", scatter: Reduction = "pca") -> Report:
     """The report with projector points and pictures.
 
     Args:
         report: Its numbers and messages.
         measured: What they say, and the latents that they were computed from.
         prefix: Put before every tag.
+        scatter: How the picture puts points into the plane.
     """
     evidence = measured.raw
     labels = None if evidence.labels is None else evidence.labels.cpu()
@@ -47,7 +49,7 @@ def illustrated(report: Report, measured: Measurement, *, prefix: str = "") -> R
         f"{prefix}{tag}": Embedding(part.moved.cpu(), named, evidence.thumbnails)
         for tag, part in (("raw", evidence), ("invariant", measured.invariant))
     }
-    figures: dict[str, Callable[[], Figure]] = {prefix + SCATTER: _scatter(measured, labels)}
+    figures: dict[str, Callable[[], Figure]] = {prefix + SCATTER: _scatter(measured, labels, scatter)}
     if measured.elements and not evidence.simulated:
         bounded = {name: min(error, CEILING) for name, error in measured.elements.items()}
         figures[prefix + BARS] = partial(equivariance_bars, bounded, round(measured.tolerance, 3))
@@ -63,14 +65,14 @@ def _named(labels: Tensor | None) -> Labels | None:
     return {f"value {i}": column for i, column in enumerate(labels[:, :COLUMNS].unbind(1))}
 
 
-def _scatter(measured: Measurement, labels: Tensor | None) -> Callable[[], Figure]:
+def _scatter(measured: Measurement, labels: Tensor | None, method: Reduction) -> Callable[[], Figure]:
     rows = spread_rows(len(measured.raw.queries), PICTURED)
     pair = [
         torch.cat([part.queries[rows.to(part.queries.device)], part.moved[rows.to(part.moved.device)]]).cpu()
         for part in (measured.raw, measured.invariant)
     ]
     shown = None if labels is None or labels.ndim > 1 else labels[rows].repeat(2)
-    return partial(scatter_pair, *pair, shown, moved=torch.arange(2 * len(rows)) >= len(rows))
+    return partial(scatter_pair, *pair, shown, moved=torch.arange(2 * len(rows)) >= len(rows), method=method)
 
 
 def picture(report: Report, findings: Findings, *, prefix: str = "") -> bytes | None:

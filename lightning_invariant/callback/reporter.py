@@ -21,6 +21,7 @@ from lightning_invariant.callback.survey import Survey
 from lightning_invariant.probes import ProbeName
 from lightning_invariant.projections import Projection
 from lightning_invariant.tracking import Report
+from lightning_invariant.tracking.figures import Reduction
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -44,6 +45,7 @@ class Reporter:
         neighbours: k of the nearest-neighbour probes.
         embeddings: Whether points and pictures are made.
         prefix: Put before every name.
+        scatter: How the picture puts points into the plane.
         samples: Sizes of the bank and of the queries that were measured last.
     """
 
@@ -55,6 +57,7 @@ class Reporter:
     neighbours: int
     embeddings: bool
     prefix: str
+    scatter: Reduction = "pca"
     samples: dict[str, int] = field(default_factory=dict)
 
     def report(self, trainer: Trainer, network: LightningModule, last: Report | None, *, final: bool) -> Report:
@@ -77,7 +80,7 @@ class Reporter:
         report = Report(trainer.global_step, scalars, messages=self.findings.fresh())
         if shown is None or not self.embeddings:
             return report
-        return illustrated(report, shown, prefix=self.prefix)
+        return illustrated(report, shown, prefix=self.prefix, scatter=self.scatter)
 
     def least(self) -> float:
         """Smallest share of the samples that is of use."""

@@ -6,7 +6,7 @@ Drawn with matplotlib's object interface on its own canvas: nothing global is to
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.tracking.labels import plain_values
 from lightning_invariant.tracking.rows import spread_rows
+from lightning_invariant.tracking.umap_layout import umap_positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PALETTE = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
+Reduction = Literal["pca", "umap"]
 _MAX_SHOWN = 3000
 _INK, _GREY = "#222222", "#8a8f98"
 
@@ -39,8 +41,9 @@ def scatter_pair(
     moved: Bool[Tensor, " N"] | None = None,
     title: str | None = None,
     names: tuple[str, str] = ("raw latents", "projected"),
+    method: Reduction = "pca",
 ) -> Figure:
-    """Both sets of points by their own two principal components, side by side.
+    """Both sets of points by their own two principal components, or by UMAP, side by side.
 
     Args:
         raw: Latents before the projection, shape (N, D).
@@ -50,13 +53,14 @@ def scatter_pair(
             work, every ring has a dot of its colour inside.
         title: Heading over both panels.
         names: Heading of each panel.
+        method: "pca", or "umap" with a fixed seed (takes seconds and needs umap-learn).
 
     Returns:
         A figure 900 pixels wide at its own resolution.
 
     Raises:
         ValueError: If the lengths differ or the points are no matrices.
-        InvariantError: If matplotlib is not installed.
+        InvariantError: If matplotlib, or umap-learn where it is asked for, is not installed.
     """
     lengths = {len(column) for column in (raw, projected, labels, moved) if column is not None}
     if raw.ndim != 2 or projected.ndim != 2 or lengths != {len(raw)} or len(raw) == 0:
@@ -71,7 +75,7 @@ def scatter_pair(
     figure = _figure(9.0, 4.5)
     panels = figure.subplots(1, 2)
     for axes, name, points in zip(panels, names, (raw, projected), strict=True):
-        _scatter(axes, name, points.detach()[rows.to(points.device)], colours, hollow.numpy())
+        _scatter(axes, name, points.detach()[rows.to(points.device)], colours, hollow.numpy(), method)
     colours.explain(figure, panels, hollow=None if moved is None else bool(hollow.any()))
     if title:
         figure.suptitle(title, fontsize=12, color=_INK)
@@ -197,8 +201,15 @@ class _Colours:
                 bar.set_label(f"{len(self.classes)} classes")
 
 
-def _scatter(axes: Axes, name: str, points: Tensor, colours: _Colours, hollow: np.ndarray) -> None:
-    positions, shares, finite = _principal(points)
+def _scatter(
+    axes: Axes, name: str, points: Tensor, colours: _Colours, hollow: np.ndarray, method: Reduction = "pca"
+) -> None:
+    if method == "umap":
+        positions, finite = umap_positions(points)
+        captions = ["UMAP 1", "UMAP 2"]
+    else:
+        positions, shares, finite = _principal(points)
+        captions = [f"component 1 ({shares[0]:.0%} of variance)", f"component 2 ({shares[1]:.0%})"]
     hollow = hollow[finite]
     values = colours.values if isinstance(colours.values, str) else colours.values[finite]
     size = float(np.clip(9000 / max(len(positions), 1), 6, 30))
@@ -207,8 +218,8 @@ def _scatter(axes: Axes, name: str, points: Tensor, colours: _Colours, hollow: n
     axes.scatter(*positions[hollow].T, s=3 * size, edgecolors=paint[1], facecolors="none", linewidths=0.8, alpha=0.85)
     lost = len(finite) - int(finite.sum())
     axes.set_title(name + (f" ({lost} rows not finite)" if lost else ""), fontsize=11, color=_INK)
-    axes.set_xlabel(f"component 1 ({shares[0]:.0%} of variance)", fontsize=9, color=_GREY)
-    axes.set_ylabel(f"component 2 ({shares[1]:.0%})", fontsize=9, color=_GREY)
+    axes.set_xlabel(captions[0], fontsize=9, color=_GREY)
+    axes.set_ylabel(captions[1], fontsize=9, color=_GREY)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")

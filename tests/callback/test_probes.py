@@ -1,6 +1,7 @@
 """Every probe is reachable from the callback and from YAML, for every kind of label."""
 
 import math
+import sys
 import warnings
 
 import pytest
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant import InvariantCallback
 from lightning_invariant.callback.names import score_names
+from lightning_invariant.errors import InvariantError
 from lightning_invariant.probes import PROBES
 from tests.callback.loops import REPRESENTATION, Classifier, data, trainer
 
@@ -85,6 +87,14 @@ def test_unknown_probes_are_refused():
         InvariantCallback("encoder", REPRESENTATION, probes=("svm",))
     with pytest.raises(ValueError, match="Expected a list of probes"):
         InvariantCallback("encoder", REPRESENTATION, probes="knn")
+
+
+def test_pictures_that_cannot_be_drawn_are_refused_at_once(monkeypatch):
+    with pytest.raises(ValueError, match="'pca' or 'umap'"):
+        InvariantCallback("encoder", REPRESENTATION, scatter="tsne")
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(InvariantError, match="not installed"):
+        InvariantCallback("encoder", REPRESENTATION, scatter="umap")
 
 
 def test_probes_can_be_named_in_yaml():

@@ -10,9 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.datasets import load_digits
 
-from lightning_invariant.tracking import write_projector
+from lightning_invariant.tracking import announce, dashboard, write_projector
 
 pytestmark = pytest.mark.browser
 PAGE = "/data/plugin_entry.html?name=projector"
@@ -116,6 +117,19 @@ def test_the_page_shows_all_points(tmp_path, tensorboard, browser):
     assert "error" not in tags.lower()
     time.sleep(3)  # sprites and the first frames
     assert browser.get_screenshot_as_file(str(tmp_path / "projector.png"))
+
+
+def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):
+    logger = TensorBoardLogger(tmp_path, name="run", version=0)
+    announce({"invariant/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
+    for step in range(3):
+        names = ("raw/knn", "invariant/knn", "gap/knn", "gap/knn/lower", "gap/knn/upper")
+        logger.log_metrics(dict.fromkeys(names, 0.1 * step), step)
+    logger.experiment.close()
+    browser.get(tensorboard(tmp_path) + "/#custom_scalars")
+    cards = "tf-custom-scalar-multi-line-chart-card, tf-custom-scalar-margin-chart-card"
+    charts = len(dashboard(["knn"])["invariant"])
+    _until(lambda: len(browser.execute_script(FIND, cards)) == charts, lambda: str(browser.execute_script(FIND, cards)))
 
 
 @pytest.mark.parametrize("z", [torch.zeros(30, 4), torch.arange(30.0)[:, None]], ids=["all zero", "one column"])

@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.tracking import figures
 from lightning_invariant.tracking.figures import PALETTE, equivariance_bars, figure_to_image, scatter_pair
+from lightning_invariant.tracking.umap_layout import umap_positions
 
 
 def points(count=60, size=5, seed=0):
@@ -169,3 +170,24 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InvariantError, match=r'pip install "lightning-invariant\[figures\]"'):
         figures.scatter_pair(points(), points())
+
+
+def test_umap_is_asked_for_by_name_and_explained_where_it_is_missing(monkeypatch):
+    z = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(InvariantError, match=r"lightning-invariant\[umap\]"):
+        scatter_pair(z, z, method="umap")
+
+
+def test_umap_repeats_and_leaves_random_states_alone():
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    z = torch.cat([torch.randn(60, 5), torch.randn(60, 5) + 9])
+    z[3, 0] = float("nan")
+    state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    (one, finite), (other, _) = umap_positions(z), umap_positions(z)
+    assert one.shape == (119, 2)
+    assert finite.sum() == 119
+    assert np.array_equal(one, other)
+    assert np.array_equal(np.random.get_state()[1], state[0])
+    assert torch.equal(torch.get_rng_state(), state[1])
+    assert len(scatter_pair(z, z[:, :2], method="umap").axes) == 2
