@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -67,6 +68,30 @@ def test_copies_are_equal_and_independent(encoder: InvariantEncoder, copy_of) ->
 def test_it_serves_in_the_workers_of_a_loader(encoder: InvariantEncoder) -> None:
     loader = DataLoader(Encoded(encoder), batch_size=2, num_workers=1, multiprocessing_context="fork")
     assert torch.allclose(torch.cat(list(loader)), encoder(images(4)).detach(), atol=1e-6)
+
+
+SPAWNED = """
+import sys, torch
+from torch.utils.data import DataLoader, Dataset
+from lightning_invariant import InvariantEncoder
+class Encoded(Dataset):
+    def __init__(self, encoder): self.encoder = encoder
+    def __len__(self): return 4
+    def __getitem__(self, i): return self.encoder(torch.full((1, 1, 6, 6), float(i)))[0].detach()
+if __name__ == "__main__":
+    encoder = InvariantEncoder.from_pretrained(sys.argv[1])
+    loader = DataLoader(Encoded(encoder), batch_size=2, num_workers=1, multiprocessing_context="spawn")
+    x = torch.arange(4.0)[:, None, None, None].expand(4, 1, 6, 6)
+    print(torch.allclose(torch.cat(list(loader)), encoder(x).detach(), atol=1e-5))
+"""
+
+
+def test_it_serves_in_workers_that_start_afresh(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "serve.py").write_text(SPAWNED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(tmp_path / "serve.py"), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 class Encoded(torch.utils.data.Dataset):
