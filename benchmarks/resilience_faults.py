@@ -38,7 +38,7 @@ NAME = "tester/digits"
 CHECKS = ("whoami", "create", "access")
 """Steps that come before the first training step alone."""
 UPLOAD = ("refs", "info", "head", "get", "validate", "preupload", "batch", "store", "commit")
-DOWNLOAD = ("info", "tree", "head", "get")
+DOWNLOAD = ("info", "head", "get")
 KINDS: tuple[Kind, ...] = (*STATUSES, *CONNECTION, *CONTENT)
 TIMES = {1: "once", 1000: "for ever"}
 ALWAYS = {"config.json", "graph.json", "certificate.json", "model.safetensors", "README.md"}
@@ -67,7 +67,7 @@ def measure(scratch: Path, *, quick: bool = False) -> Section:
             "faults",
             "happened",
             "refused before step 1",
-            "kept or repeated",
+            "kept, or loaded all the same",
             "next one succeeds",
             "well",
         ],
