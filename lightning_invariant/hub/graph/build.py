@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.guards import guarded
 from lightning_invariant.hub.graph.operators import DTYPES
 from lightning_invariant.hub.graph.values import Ambient, CheckedGraph, Ref, TensorSpec, resolve
 
@@ -58,7 +59,7 @@ def compile_graph(checked: CheckedGraph) -> tuple[list[str], Callable[..., Tenso
     values |= {Ref("input", i): graph.placeholder(f"x{i}") for i in range(len(checked.inputs))}
     for i, node in enumerate(checked.nodes):
         args, kwargs = resolve(node.args, values, ambient), resolve(node.kwargs, values, ambient)
-        values[Ref("node", i)] = graph.create_node("call_function", node.target, args, kwargs, name=f"n{i}")
+        values[Ref("node", i)] = graph.create_node("call_function", guarded(node), args, kwargs, name=f"n{i}")
     graph.output(values[checked.output])
     return names, fx.GraphModule(nn.Module(), graph, class_name="Graph").forward
 

@@ -90,8 +90,8 @@ triu_ nan_to_num_
 
 # Operators that may hand back their own argument although their schema does not say so.
 _ALIASING = """
-einsum type_as pixel_shuffle pixel_unshuffle real imag tensordot meshgrid:default,indexing tile hstack vstack fliplr
-flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift broadcast_tensors channel_shuffle inner
+einsum type_as conj_physical pixel_shuffle pixel_unshuffle real imag tensordot meshgrid:default,indexing tile hstack
+vstack fliplr flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift broadcast_tensors channel_shuffle inner
 """
 _STRINGS = """
 none tanh constant reflect replicate circular floor trunc same valid backward ortho forward ij xy L U fro nuc reduced

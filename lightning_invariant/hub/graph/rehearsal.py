@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.guards import guarded
 from lightning_invariant.hub.graph.operators import DTYPES
 from lightning_invariant.hub.graph.shapes import result_of
 from lightning_invariant.hub.graph.values import Ambient, CheckedGraph, Ref, TensorSpec, resolve
@@ -153,7 +154,7 @@ def _run(checked: CheckedGraph, *, ruled: bool) -> None:
         args, kwargs = resolve(node.args, values, ambient), resolve(node.kwargs, values, ambient)
         try:
             with torch.no_grad(), watch:
-                result = node.target(*args, **kwargs)
+                result = guarded(node)(*args, **kwargs)
         except GraphError:
             raise
         except Exception as error:

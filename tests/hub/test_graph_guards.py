@@ -1,0 +1,146 @@
+"""Operators whose kernels trust their arguments: crafted ones are refused, those of real layers are not."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph import export_graph, load_graph
+from tests.hub.graph_networks import Apply
+
+X = {"input": 0}
+
+
+def node(op: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"op": op, "args": list(args), "kwargs": kwargs}
+
+
+def crafted(*nodes: dict[str, Any], weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A graph (batch, 4) -> (batch, 4) with nodes that its result need not depend on; the first one is node 0."""
+    graph = copy.deepcopy(export_graph(nn.Identity().eval(), (torch.randn(2, 4),)).graph)
+    for name, value in weights.items():
+        spec = {"shape": list(value.shape), "dtype": str(value.dtype)[6:], "kind": "buffer"}
+        graph["tensors"][name] = spec
+    graph["nodes"] = [*nodes, node("aten.mul.Scalar", X, 1.0)]
+    graph["output"]["value"] = {"node": len(nodes)}
+    return graph, weights
+
+
+def recurrent(kind: str, state: list[Any], **changes: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """One recurrent layer of 3 units over (1, batch, 4), with a state of this shape."""
+    gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}[kind]
+    sizes = {"w": (gates * 3, 4), "u": (gates * 3, 3), "b": (gates * 3,), "c": (gates * 3,)}
+    weights = {name: torch.zeros(size) for name, size in sizes.items()} | changes
+    h = {"node": 3}
+    good = node("aten.zeros.default", [1, {"node": 1}, 3])
+    nodes = [
+        node("aten.unsqueeze.default", X, 0),
+        node("sym.size", X, 0),
+        node("sym.min", {"node": 1}, 2),
+        node("aten.zeros.default", state),
+        good,
+        node(
+            f"aten.{kind}.input",
+            {"node": 0},
+            [{"node": 4}, h] if kind == "lstm" else h,
+            [{"tensor": name} for name in sizes],
+            *(True, 1, 0.0, False, False, False),
+        ),
+    ]
+    return crafted(*nodes, weights=weights)
+
+
+RECURRENT = ["lstm", "gru", "rnn_tanh", "rnn_relu"]
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_recurrent_layer_takes_states_and_weights_of_its_own_sizes_only(kind: str) -> None:
+    load_graph(*recurrent(kind, [1, {"node": 1}, 3]))
+    for graph, tensors in [
+        recurrent(kind, [1, 1, 3]),
+        recurrent(kind, [1, {"node": 1}, 2]),
+        recurrent(kind, [2, {"node": 1}, 3]),
+        recurrent(kind, [1, {"node": 1}, 3], u=torch.zeros(1, 3)),
+        recurrent(kind, [1, {"node": 1}, 3], b=torch.zeros(1)),
+        recurrent(kind, [1, {"node": 1}, 3], w=torch.zeros(12, 4, dtype=torch.float64)),
+    ]:
+        with pytest.raises(GraphError, match="Expected states and weights of a recurrent layer"):
+            load_graph(graph, tensors)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_state_that_fits_the_rehearsed_batch_only_is_refused_at_the_call(kind: str) -> None:
+    loaded = load_graph(*recurrent(kind, [1, {"node": 2}, 3]))
+    loaded(torch.zeros(2, 4))
+    with pytest.raises(GraphError, match="Expected states and weights of a recurrent layer"):
+        loaded(torch.zeros(5, 4))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LSTM(4, 3, 2, bidirectional=True, batch_first=True),
+        nn.LSTM(4, 6, 2, proj_size=3, batch_first=True),
+        nn.LSTM(4, 3, bias=False, batch_first=True),
+        nn.GRU(4, 3, 2, bidirectional=True, batch_first=True),
+        nn.RNN(4, 3, nonlinearity="relu", batch_first=True),
+    ],
+    ids=str,
+)
+def test_recurrent_layers_keep_their_numbers(layer: nn.Module) -> None:
+    network = Apply(lambda layer, x: layer(x[:, None].expand(-1, 5, -1))[0], layer).eval()
+    artifact = export_graph(network, (torch.randn(2, 4),))
+    x = torch.randn(7, 4)
+    with torch.no_grad():
+        assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), network(x))
+
+
+INTEGERS = {"least": torch.tensor([-(2**63)]), "minus": torch.tensor([-1])}
+A, B = {"tensor": "least"}, {"tensor": "minus"}
+TRAPS = [
+    node("aten.div.Tensor_mode", A, B, rounding_mode="trunc"),
+    node("aten.div.Tensor_mode", A, B, rounding_mode="floor"),
+    node("aten.div.Scalar_mode", A, -1, rounding_mode="trunc"),
+    node("aten.div.Tensor_mode", 5, B, rounding_mode="floor"),
+    node("aten.floor_divide.default", A, B),
+    node("aten.floor_divide.Scalar", A, 0),
+    node("aten.remainder.Tensor", A, B),
+    node("aten.remainder.Scalar", A, -1),
+    node("aten.fmod.Tensor", A, B),
+    node("aten.fmod.Scalar", A, -1),
+]
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: f"{trap['op']} {trap['args'][1]}")
+def test_integers_are_divided_by_positive_numbers_only(trap: dict[str, Any]) -> None:
+    with pytest.raises(GraphError, match="divided by a positive number"):
+        load_graph(*crafted(trap, weights=INTEGERS))
+
+
+def test_divisions_that_cannot_trap_stay() -> None:
+    def divide(x: Tensor) -> Tensor:
+        places = torch.arange(4)
+        whole = torch.div(places, 2, rounding_mode="floor") + places % 3 + places // 2
+        return whole + torch.div(x, x.abs() + 1, rounding_mode="trunc") + x % 2.0 + torch.fmod(x, 3.0)
+
+    artifact = export_graph(Apply(divide).eval(), (torch.randn(2, 4),))
+    x = torch.randn(5, 4)
+    assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), divide(x))
+
+
+@pytest.mark.parametrize(("v", "g"), [((0,), (0,)), ((3, 0), (3, 1)), ((3, 2), (1, 1)), ((3, 2), (3,))])
+def test_weight_norm_takes_one_magnitude_a_slice(v: tuple[int, ...], g: tuple[int, ...]) -> None:
+    weights = {"v": torch.zeros(v), "g": torch.zeros(g)}
+    with pytest.raises(GraphError, match="normalise"):
+        load_graph(*crafted(node("aten._weight_norm.default", {"tensor": "v"}, {"tensor": "g"}), weights=weights))
+
+
+def test_what_hands_back_its_argument_counts_as_its_alias() -> None:
+    nodes = [node("aten.conj_physical.default", {"tensor": "w"}), node("aten.mul_.Scalar", {"node": 0}, 2.0)]
+    with pytest.raises(GraphError, match="writes into tensor 'w'"):
+        load_graph(*crafted(*nodes, weights={"w": torch.ones(4)}))
