@@ -72,7 +72,7 @@ zeros ones full arange:default,start,start_step linspace eye:default,m zeros_lik
 new_ones new_full scalar_tensor tril_indices triu_indices meshgrid:default,indexing
 """
 _ALGEBRA = """
-matmul mm bmm mv dot vdot addmm addmv addbmm baddbmm outer einsum tensordot kron cdist linalg_cross cross trace cov
+matmul mm bmm mv dot vdot addmm addmv addbmm baddbmm outer einsum tensordot kron cdist linalg_cross cross trace
 linalg_vector_norm linalg_norm:default,ord_str linalg_vecdot inner
 linalg_matrix_norm:default,str_ord linalg_det linalg_slogdet linalg_inv linalg_pinv linalg_solve
 linalg_cholesky linalg_qr linalg_eigh linalg_eigvalsh linalg_svd linalg_svdvals linalg_matrix_power linalg_matrix_exp
@@ -91,7 +91,8 @@ triu_ nan_to_num_
 # Operators that may hand back their own argument although their schema does not say so.
 _ALIASING = """
 einsum type_as conj_physical pixel_shuffle pixel_unshuffle real imag tensordot meshgrid:default,indexing tile hstack
-vstack fliplr flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift broadcast_tensors channel_shuffle inner
+vstack fliplr flipud to:other linalg_matrix_power kron fft_fftshift fft_ifftshift broadcast_tensors channel_shuffle
+inner
 """
 _STRINGS = """
 none tanh constant reflect replicate circular floor trunc same valid backward ortho forward ij xy L U fro nuc reduced
