@@ -18,13 +18,13 @@ from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import shared
 from lightning_invariant.callback.hub_export import HubExport
 from lightning_invariant.callback.masked import default_masked, masked
-from lightning_invariant.callback.names import METRICS
+from lightning_invariant.callback.names import stand_in
 from lightning_invariant.callback.progress import (
     averaged_weights,
     forwarding,
     is_last_validation,
-    is_monitored,
     is_whole_pass,
+    monitored_names,
 )
 from lightning_invariant.callback.reporter import Reporter
 from lightning_invariant.callback.roots import callback_bases
@@ -260,7 +260,7 @@ class InvariantCallback(*callback_bases()):
                 with averaged_weights(trainer, pl_module, self):
                     self.report = self._reporter.report(trainer, pl_module, self.report, final=self._final)
                 self._show(trainer, self.report)
-            for name, value in self.report.scalars.items():
+            for name, value in (self._monitored(trainer) | dict(self.report.scalars)).items():
                 pl_module.log(name, value, sync_dist=False, batch_size=1)
 
     # testing is a validation on other data
@@ -303,12 +303,17 @@ class InvariantCallback(*callback_bases()):
             self._final = False
             return True
         self._final = is_last_validation(trainer)
-        monitored = is_monitored(trainer, [self.prefix + name for name in METRICS])
-        least = self._reporter.least()
+        monitored, least = bool(self._monitored(trainer)), self._reporter.least()
         due = shared(self._budget.wants_report(final=self._final, monitored=monitored, least=least))
         if not due:
             self._reporter.thinned("the last values were logged again")
         return due
+
+    def _monitored(self, trainer: Trainer) -> dict[str, float]:
+        """Numbers of ours that somebody monitors, at their worst: a name that is not logged would end the training."""
+        ours = {name for name in monitored_names(trainer) if name.startswith(self.prefix)}
+        worst = {name: stand_in(name.removeprefix(self.prefix), self._reporter.probes) for name in ours}
+        return {name: value for name, value in worst.items() if value is not None}
 
     def _open_pages(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
@@ -346,7 +351,8 @@ class InvariantCallback(*callback_bases()):
     def _publish(self, trainer: Trainer, report: Report) -> None:
         started = self._budget.clock()
         for failure in publish(report, trainer.loggers, self._folder):
-            self._findings.add(failure, failure)
+            # The same failure at every step is one finding.
+            self._findings.add(failure.replace(f" of step {report.step}", ""), failure)
         if report.embeddings:
             self._budget.paid_pictures(self._budget.clock() - started)
 

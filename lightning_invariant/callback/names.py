@@ -80,3 +80,19 @@ WORST = (
     | {"invariant/distortion": CEILING}
 )
 """Logged in place of a number that could not be had, if it was never had before."""
+
+
+def stand_in(name: str, probes: Iterable[str]) -> float | None:
+    """What is logged for a number of ours that somebody monitors and that could not be had: the worst value.
+
+    Args:
+        name: Without the callback's prefix; a loader's suffix does not matter.
+        probes: Those that the callback was given.
+
+    Returns:
+        A finite value, or None for a name that is not ours.
+    """
+    plain = name.split("/dataloader_")[0]
+    if plain.removesuffix(MAE) in score_names(probes):
+        return CEILING if plain.endswith(MAE) else 0.0
+    return WORST.get(plain)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import distributed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pytorch_lightning import LightningModule, Trainer
     from torch import nn
 
@@ -37,11 +35,11 @@ def is_whole_pass(trainer: Trainer) -> bool:
     return trainer.limit_train_batches == 1.0
 
 
-def is_monitored(trainer: Trainer, names: Sequence[str]) -> bool:
-    """Whether a callback or a scheduler acts on one of these numbers."""
+def monitored_names(trainer: Trainer) -> set[str]:
+    """Names of the numbers that callbacks and schedulers act on."""
     monitors = [getattr(callback, "monitor", None) for callback in _callbacks(trainer)]
     monitors += [getattr(config, "monitor", None) for config in trainer.lr_scheduler_configs]
-    return any(isinstance(monitor, str) and monitor.startswith(tuple(names)) for monitor in monitors)
+    return {monitor for monitor in monitors if isinstance(monitor, str)}
 
 
 def forwarding(trainer: Trainer, network: LightningModule) -> nn.Module:

@@ -55,6 +55,25 @@ def test_labels_of_another_length_are_left_out_and_said(tmp_path):
     assert set(ERRORS) <= seen.report.scalars.keys()
 
 
+@pytest.mark.parametrize("monitor", ["invariant/knn", "gap/linear/lower", "raw/knn/mae", "invariant/distortion"])
+def test_what_is_monitored_is_logged_without_labels_too(tmp_path, monitor):
+    batches = [[x] for x in X.split(16)]
+    seen, module = InvariantCallback("encoder", REPRESENTATION, max_overhead=None), Quiet()
+    run = trainer([EarlyStopping(monitor, mode="max", patience=9), seen], tmp_path)
+    with pytest.warns(UserWarning, match="no labels were found"):
+        run.fit(module, loader(batches), loader(batches))
+    assert module.steps == 12
+    assert math.isfinite(run.callback_metrics[monitor])
+
+
+def test_what_is_not_ours_is_not_logged_for_anybody(tmp_path):
+    batches = [[x] for x in X.split(16)]
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None)
+    run = trainer([EarlyStopping("invariant/knm"), seen], tmp_path)
+    with pytest.raises(RuntimeError, match="invariant/knm"):
+        run.fit(Quiet(), loader(batches), loader(batches))
+
+
 def test_some_batches_without_labels_are_left_out_and_said(tmp_path):
     batches = [[x, y] if i else [x] for i, (x, y) in enumerate(zip(X.split(16), Y.split(16), strict=True))][::-1]
     with pytest.warns(UserWarning, match="Expected rows of x"):
@@ -165,4 +184,6 @@ def test_a_logger_that_raises(tmp_path, monkeypatch):
     assert logged["invariant/knn"] > 0
     first = [str(warning.message) for warning in caught if "step 6" in str(warning.message)]
     assert first
+    texts = [str(warning.message).split(" of step ")[0] for warning in caught if "not shown" in str(warning.message)]
+    assert len(texts) == len(set(texts))  # two epochs, but each failure once
     assert list((tmp_path).rglob("*.png"))  # what the logger did not take was written as files
