@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import HubError
+from lightning_invariant.hub.answers import guard_client
 from lightning_invariant.hub.attempts import REFUSED, in_words, status_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def hub_client() -> HfApi:
     """A client of the Hub that HF_ENDPOINT names, with the token of HF_TOKEN or `hf auth login`."""
     from huggingface_hub import HfApi
 
+    guard_client()
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="lightning-invariant")
 
 

@@ -97,7 +97,7 @@ def read_pretrained(
         try:
             return read_artifact(folder)
         except ArtifactError:
-            if local_files_only or not drop_damaged(folder) or not again:
+            if local_files_only or Path(name).is_dir() or not drop_damaged(folder) or not again:
                 raise
     raise AssertionError("the second attempt returns or raises")
 
@@ -108,25 +108,40 @@ def drop_damaged(folder: Path) -> list[str]:
     The client keeps each file under the hash of its content, which it does not check.
 
     Args:
-        folder: A snapshot in the client's cache; others are left alone.
+        folder: A snapshot in the client's cache; only links into the blobs beside it are followed, and of those only
+            the files that an encoder is loaded from.
 
     Returns:
         Names of the files that were thrown away.
     """
     damaged = []
+    if folder.parent.name != "snapshots":
+        return damaged
+    blobs = Path(os.path.realpath(folder.parent.parent / "blobs"))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        kept = Path(os.path.realpath(path))
-        named = kept.parent.name == "blobs" and kept.is_file() and _BLOB.fullmatch(kept.name)
-        if named and _blob_hash(kept) != kept.name:
+        kept = _kept(path, blobs) if any(map(path.match, LOADED)) else None
+        if kept is not None and _blob_hash(kept) != kept.name:
             path.unlink(missing_ok=True)
             kept.unlink(missing_ok=True)
             damaged.append(path.name)
     return damaged
 
 
+def _kept(path: Path, blobs: Path) -> Path | None:
+    """The downloaded file that an entry of a snapshot is a link to; None for whatever lies elsewhere."""
+    if not path.is_symlink():
+        return None
+    kept = Path(os.path.normpath(path.parent / os.readlink(path)))
+    inside = Path(os.path.realpath(kept.parent)) == blobs and _BLOB.fullmatch(kept.name)
+    return kept if inside and not kept.is_symlink() and kept.is_file() else None
+
+
 def _blob_hash(path: Path) -> str:
     """The name that the Hub gives a file: SHA-256 of a large one, git's SHA-1 of a small one."""
     if len(path.name) != _GIT:
         return file_hash(path)
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

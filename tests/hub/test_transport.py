@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from lightning_invariant import InvariantEncoder
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, WEIGHTS
-from lightning_invariant.hub.transport import local_folder
+from lightning_invariant.hub.transport import drop_damaged, local_folder
 from tests.hub.loopback import Fault, Hub
 from tests.hub.small_encoder import export, images, network, projection
 
@@ -217,3 +217,40 @@ def test_what_is_neither_folder_nor_name_is_refused(name: str | Path, tmp_path: 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArtifactError, match=r"Expected a folder(, a| or a) repository 'user/name'.* but got"):
         local_folder(name)
+
+
+def test_nothing_outside_the_clients_cache_is_thrown_away(tmp_path: Path) -> None:
+    """A plain folder with links, and a snapshot with links that lead elsewhere."""
+    mine = tmp_path / "elsewhere" / "blobs" / ("a" * 40)
+    mine.parent.mkdir(parents=True)
+    mine.write_text("the user's own file")
+    snapshot = tmp_path / "cache" / "models--u--n" / "snapshots" / ("c" * 40)
+    for folder in (tmp_path / "plain", snapshot):
+        export(folder)
+        (folder / CONFIG).write_text("{}")
+        (folder / WEIGHTS).unlink()
+        (folder / WEIGHTS).symlink_to(mine)
+        (folder / "notes.txt").symlink_to(mine)
+        with pytest.raises(ArtifactError):
+            InvariantEncoder.from_pretrained(folder)
+        assert drop_damaged(folder) == []
+    assert mine.read_text() == "the user's own file"
+
+
+def test_a_damaged_blob_of_a_snapshot_is_thrown_away_and_nothing_else(tmp_path: Path) -> None:
+    repository = tmp_path / "models--u--n"
+    snapshot, blobs = repository / "snapshots" / ("c" * 40), repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    empty = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    for name, blob, content in [
+        (CONFIG, empty, b""),
+        (WEIGHTS, "b" * 64, b"damaged"),
+        (GRAPH, "d" * 40, b"damaged"),
+        ("notes.txt", "f" * 40, b"not loaded"),
+    ]:
+        (blobs / blob).write_bytes(content)
+        (snapshot / name).symlink_to(Path("../../blobs") / blob)
+    assert drop_damaged(snapshot) == sorted([GRAPH, WEIGHTS])
+    assert {path.name for path in snapshot.iterdir()} == {CONFIG, "notes.txt"}
+    assert {path.name for path in blobs.iterdir()} == {empty, "f" * 40}
