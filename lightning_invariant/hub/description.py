@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.groups import Representation
 from lightning_invariant.guarantee import Guarantee
 from lightning_invariant.hub.artifact import PROJECTION
 from lightning_invariant.hub.limits import Limited
+from lightning_invariant.hub.tables import load_tables
 from lightning_invariant.projections import Projection
 from lightning_invariant.projections.templates import stored_templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
     from lightning_invariant.hub.artifact import Artifact
-
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def describe(inputs: Sequence[Mapping[str, Any]], dtype: str, projection: Projection) -> dict[str, Any]:
@@ -65,7 +60,7 @@ def rebuild_projection(artifact: Artifact) -> Projection:
             _require(size < 2**24, "a latent of a size that a network gives", size)
             with stored_templates():
                 projection = Projection.from_config(config["projection"])
-        _load_tensors(projection, artifact.below(PROJECTION))
+            load_tables(projection, artifact.below(PROJECTION))
         declared = Guarantee.from_dict(config["guarantee"])
     except ArtifactError:
         raise
@@ -80,15 +75,6 @@ def rebuild_projection(artifact: Artifact) -> Projection:
         _require(config[key] == stated[key], f"{key} {stated[key]}", config[key])
     _require(_claims_no_more(declared, projection.guarantee), f"no more than '{projection.guarantee}'", f"'{declared}'")
     return projection
-
-
-def _load_tensors(projection: Projection, tensors: Mapping[str, Tensor]) -> None:
-    for name, own in projection.state_dict().items():
-        allowed = FLOATS if own.is_floating_point() else (own.dtype,)
-        _require(name in tensors, f"a tensor {name!r} of the projection", "none")
-        _require(tensors[name].dtype in allowed, f"{name!r} of a type among {allowed}", tensors[name].dtype)
-    # Tensors read from a file are not aligned as PyTorch aligns memory, and kernels then give other last bits.
-    projection.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, strict=True, assign=True)
 
 
 def _claims_no_more(declared: Guarantee, held: Guarantee) -> bool:
