@@ -80,8 +80,7 @@ def test_plain_answers_pass_and_the_guard_stands_once(tmp_path: Path, monkeypatc
     with Hub() as hub:
         publish(hub, tmp_path)
         hub.serve(monkeypatch, tmp_path / "home")
-        for _ in range(2):
-            encoder = InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache")
+        encoder, _ = (InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache") for _ in range(2))
         with torch.no_grad():
             assert torch.equal(encoder(images(5)), live())
     assert get_session().event_hooks["response"].count(answers.check_answer) == 1

@@ -156,6 +156,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "output of code": (put({"node": 10**9}, "output", "value"), "earlier node"),
     "wrong output shape": (put(["batch", 5], "output", "shape"), "Expected output"),
     "unknown axis": (put(["points", 1, 8, 8], "inputs", 0, "shape"), "a size"),
+    "axis of no input": (put([2, 1, 8, 8], "inputs", 0, "shape"), "a size in the output"),
     "alias of nothing": (put("nothing", "aliases", "a"), "new name"),
     "name of code": (rename(f"a;{CODE}"), "tensor name"),
     "name with quotes": (rename("a'\""), "tensor name"),
@@ -255,7 +256,7 @@ def test_random_damage_is_refused_or_harmless() -> None:
     exported = export_graph(network, (torch.randn(2, *shape),))
     pool = [0, 1, -1, 2, 3, 10**6, 2**62, True, None, "none", "batch", 0.5, [], [0], [2, 2], {}, X, W, {"node": 3}]
     generator = random.Random(0)
-    refused = 0
+    refused = late = 0
     for _ in range(300):
         graph = copy.deepcopy(exported.graph)
         target: Any = graph
@@ -272,8 +273,13 @@ def test_random_damage_is_refused_or_harmless() -> None:
             refused += 1
             continue
         size = tuple(2 if isinstance(s, str) else s for s in loaded.input_specs[0].shape)
-        assert loaded(torch.randn(size).to(getattr(torch, loaded.input_specs[0].dtype))).shape[1:] == (4,)
+        x = torch.randn(size).to(getattr(torch, loaded.input_specs[0].dtype))
+        try:
+            assert loaded(x).shape[1:] == (4,)
+        except GraphError:  # what fits one batch only is refused at the next
+            late += 1
     assert 150 < refused < 300
+    assert late < 10
 
 
 def _counts(layer: nn.Module, x: Tensor) -> Tensor:

@@ -75,5 +75,6 @@ def check_graph(graph: Any) -> CheckedGraph:
     output = as_fields(fields["output"], {"value", "shape", "dtype"}, "the output")
     reader.where = "the output"
     value = reader.reference(output["value"], "tensor")
-    spec = as_spec({key: output[key] for key in ("shape", "dtype")}, dims, "the output", "output")
+    named = {name: dims[name] for taken in inputs for name in taken.shape if isinstance(name, str)}
+    spec = as_spec({key: output[key] for key in ("shape", "dtype")}, named, "the output", "output")
     return CheckedGraph(dtype, dims, inputs, tensors, tuple(reader.nodes), value, spec)

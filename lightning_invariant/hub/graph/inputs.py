@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def check_inputs(
     inputs: Sequence[Any], specs: Sequence[TensorSpec], exported: torch.dtype | None, dtype: torch.dtype | None
-) -> None:
+) -> dict[str, int]:
     """Refuse inputs of another number, type, rank or size; named axes have any length, the same wherever they stand.
 
     Args:
@@ -27,6 +27,9 @@ def check_inputs(
         specs: As exported.
         exported: The network's floating type at its export.
         dtype: Its floating type now, which inputs of that type follow.
+
+    Returns:
+        Lengths of the named axes.
 
     Raises:
         GraphError: The first input that does not fit, and what to do.
@@ -56,3 +59,4 @@ def check_inputs(
                 f"Expected input {i} of shape {list(spec.shape)} but got {list(tensor.shape)}; reshape it, "
                 "names stand for any length."
             )
+    return lengths

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.budget import LIMIT, allowed, relaxed
 from lightning_invariant.hub.graph.build import compile_graph, register_tensors
 from lightning_invariant.hub.graph.check import check_graph
 from lightning_invariant.hub.graph.inputs import check_inputs
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lightning_invariant.hub.graph.values import CheckedGraph, TensorSpec
+
+MAX_SHAPES = 2**16
+"""Most shapes of inputs that are remembered to be harmless."""
 
 
 class GraphModule(nn.Module):
@@ -47,10 +51,11 @@ class GraphModule(nn.Module):
                 f"{root.source} {root.key!r}; "
                 "use the out-of-place form of that operation in the network."
             )
-        rehearse(checked)
+        need = rehearse(checked)
         self.network = register_tensors(checked.tensors, tensors, graph["aliases"])
         self._description = graph
         self._prepare(checked)
+        self._needs = {self._exported_dtype: need}
         super().train(False)
 
     @property
@@ -99,11 +104,22 @@ class GraphModule(nn.Module):
             *inputs: Tensors of the recorded dtype and shape; named axes have any length.
 
         Raises:
-            GraphError: If an input has another dtype, rank or static size.
+            GraphError: If an input has another dtype, rank or static size, or the graph needs far more memory for it
+                than its size explains.
         """
         dtype = self._dtype()
-        check_inputs(inputs, self._inputs, self._exported_dtype, dtype)
-        return self._run(inputs[0].device, dtype, *[owner[key] for owner, key in self._slots], *inputs)
+        lengths = check_inputs(inputs, self._inputs, self._exported_dtype, dtype)
+        # While a compiler looks on, lengths are symbols.
+        if not torch.compiler.is_compiling() and (dtype, *lengths.values()) not in self._rehearsed:
+            self._rehearse(lengths, dtype)
+        output = self._run(inputs[0].device, dtype, *[owner[key] for owner, key in self._slots], *inputs)
+        wanted = [lengths[size] if isinstance(size, str) else size for size in self._output.shape]
+        if list(output.shape) != wanted:
+            raise GraphError(
+                f"Expected an output of shape {wanted} from inputs of shapes {[list(x.shape) for x in inputs]} but the "
+                f"graph makes {list(output.shape)}; it is damaged or crafted."
+            )
+        return output
 
     def extra_repr(self) -> str:
         """Inputs, output and size."""
@@ -114,7 +130,7 @@ class GraphModule(nn.Module):
         return {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_run", "_slots", "_lead", "_compiled_call_impl")
+            if key not in ("_run", "_slots", "_lead", "_compiled_call_impl", "_checked", "_rehearsed")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,12 +140,22 @@ class GraphModule(nn.Module):
 
     def _prepare(self, checked: CheckedGraph) -> None:
         names, self._run = compile_graph(checked)
+        self._checked, self._rehearsed = checked, set()
         located = self._locate(checked.tensors)
         self._slots = [located[name] for name in names]
         lead = [located[name] for name, spec in checked.tensors.items() if spec.dtype == checked.dtype]
         self._lead = lead[0] if lead else None
         self._exported_dtype = None if checked.dtype is None else DTYPES[checked.dtype]
         self._inputs, self._output = checked.inputs, checked.output_spec
+
+    def _rehearse(self, lengths: dict[str, int], dtype: torch.dtype | None) -> None:
+        """Look at every operation at new lengths before one of them allocates: sizes may depend on them in any way."""
+        if len(self._rehearsed) >= MAX_SHAPES:
+            self._rehearsed.clear()
+        if dtype not in self._needs:
+            self._needs[dtype] = rehearse(self._checked, None, dtype, relaxed(LIMIT))
+        rehearse(self._checked, lengths, dtype, allowed(self._checked, self._needs[dtype], lengths))
+        self._rehearsed.add((dtype, *lengths.values()))
 
     def _locate(self, names: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
         located = {}

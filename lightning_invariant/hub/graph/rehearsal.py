@@ -8,42 +8,57 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.budget import LIMIT, Need, products, workspace
 from lightning_invariant.hub.graph.guards import guarded
 from lightning_invariant.hub.graph.operators import DTYPES
 from lightning_invariant.hub.graph.shapes import result_of
 from lightning_invariant.hub.graph.values import Ambient, CheckedGraph, Ref, TensorSpec, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-MAX_VALUE_BYTES = 2**29
-"""Largest single result at the batch that the graph names."""
-MAX_LIVE_BYTES = 3 * 2**28
-"""Most bytes of results that exist at one time, weights and inputs apart."""
 MAX_AXIS_OF_LIST = 2**16
 MAX_SECONDS = 4.0
 
 
-def rehearse(checked: CheckedGraph) -> None:
-    """Refuse a graph whose operations do not fit together or that would need much memory.
+def rehearse(
+    checked: CheckedGraph,
+    lengths: Mapping[str, int] | None = None,
+    dtype: torch.dtype | None = None,
+    limit: Need = LIMIT,
+) -> Need:
+    """Refuse a graph whose operations do not fit together or that would need much memory or time.
+
+    Args:
+        checked: The graph.
+        lengths: Of its dynamic axes; those that it names if None.
+        dtype: Floating type of the network; as exported if None.
+        limit: What it may need.
+
+    Returns:
+        What it needs.
 
     Raises:
         GraphError: An operation fails, is too large, or depends on values; the output is not what the graph says.
     """
-    try:
-        _run(checked, ruled=True)
-    except _TooLongError:
-        raise
-    except GraphError:
-        # Our rules know shapes but not every memory layout; PyTorch's own kernels have the last word.
-        _run(checked, ruled=False)
+    sizes = checked.dims if lengths is None else {**checked.dims, **lengths}
+    exported = None if checked.dtype is None else DTYPES[checked.dtype]
+    made = _Specs(sizes, exported, dtype or exported)
+    with _disable_current_modes():
+        try:
+            return _run(checked, made, _Watch(limit, ruled=True))
+        except _TooLongError:
+            raise
+        except GraphError:
+            # Our rules know shapes but not every memory layout; PyTorch's own kernels have the last word.
+            return _run(checked, made, _Watch(limit, ruled=False))
 
 
 class _TooLongError(GraphError):
@@ -53,9 +68,10 @@ class _TooLongError(GraphError):
 class _Watch(TorchDispatchMode):
     """Gives operators their shapes by rule where there is one, and looks at the size of every result."""
 
-    def __init__(self, *, ruled: bool) -> None:
+    def __init__(self, limit: Need, *, ruled: bool) -> None:
         super().__init__()
-        self.ruled, self.where = ruled, ""
+        self.limit, self.ruled, self.where = limit, ruled, ""
+        self.value, self.extra, self.products = 0, 0, 0
         self.until = time.monotonic() + MAX_SECONDS
 
     @classmethod
@@ -75,6 +91,7 @@ class _Watch(TorchDispatchMode):
         if not func.is_view:
             for tensor in _tensors(result):
                 self.require_sane(tensor)
+            self.charge(str(func), args, result)
         if time.monotonic() > self.until:
             raise _TooLongError(
                 f"Expected a graph that is checked within {MAX_SECONDS:.0f} s but {self.where} is beyond; the graph "
@@ -92,11 +109,23 @@ class _Watch(TorchDispatchMode):
                 f"{max(first.shape)}; the graph is refused."
             )
 
+    def charge(self, op: str, args: Any, result: Any) -> None:
+        """Add up what the operator takes beside its result, and its multiply-adds."""
+        self.extra = max(self.extra, workspace(op, args, result))
+        self.products += products(op, args, result)
+        if self.products > self.limit.products:
+            raise GraphError(
+                f"Expected at most {self.limit.products:.0e} multiply-adds but {self.where} goes beyond; the graph is "
+                "refused."
+            )
+
     def require_sane(self, tensor: Tensor) -> None:
         """Refuse a result that is too large."""
-        if tensor.numel() * tensor.element_size() > MAX_VALUE_BYTES:
+        size = tensor.numel() * tensor.element_size()
+        self.value = max(self.value, size)
+        if size > self.limit.value:
             raise GraphError(
-                f"Expected values of at most {MAX_VALUE_BYTES} bytes but {self.where} makes one of shape "
+                f"Expected values of at most {self.limit.value} bytes but {self.where} makes one of shape "
                 f"{list(tensor.shape)}; the graph is refused."
             )
 
@@ -141,16 +170,30 @@ class _Memory:
             yield storage._cdata, storage.nbytes()
 
 
-def _run(checked: CheckedGraph, *, ruled: bool) -> None:
-    ambient = {
-        Ambient.DEVICE: torch.device("meta"),
-        Ambient.DTYPE: None if checked.dtype is None else DTYPES[checked.dtype],
-    }
-    values: dict[Ref, Any] = {Ref("tensor", name): _empty(spec, checked) for name, spec in checked.tensors.items()}
-    values |= {Ref("input", i): _empty(spec, checked) for i, spec in enumerate(checked.inputs)}
-    memory, watch = _Memory(checked), _Watch(ruled=ruled)
+class _Specs(NamedTuple):
+    """Makes tensors without storage: lengths of dynamic axes, and the floating type at the export and now."""
+
+    lengths: Mapping[str, int]
+    exported: torch.dtype | None
+    dtype: torch.dtype | None
+
+    def empty(self, spec: TensorSpec) -> Tensor:
+        shape = [self.lengths[s] if isinstance(s, str) else s for s in spec.shape]
+        dtype = DTYPES[spec.dtype]
+        try:
+            return torch.empty(shape, dtype=self.dtype if dtype == self.exported else dtype, device="meta")
+        except RuntimeError:
+            raise GraphError(f"Expected a size that fits into memory but got {shape}; the graph is refused.") from None
+
+
+def _run(checked: CheckedGraph, made: _Specs, watch: _Watch) -> Need:
+    ambient = {Ambient.DEVICE: torch.device("meta"), Ambient.DTYPE: made.dtype}
+    values: dict[Ref, Any] = {Ref("tensor", name): made.empty(spec) for name, spec in checked.tensors.items()}
+    values |= {Ref("input", i): made.empty(spec) for i, spec in enumerate(checked.inputs)}
+    memory, live = _Memory(checked), 0
     for i, node in enumerate(checked.nodes):
         watch.where = where = f"node {i} ({node.op})"
+        watch.extra = 0
         args, kwargs = resolve(node.args, values, ambient), resolve(node.kwargs, values, ambient)
         try:
             with torch.no_grad(), watch:
@@ -167,31 +210,25 @@ def _run(checked: CheckedGraph, *, ruled: bool) -> None:
             watch.require_sane(tensor)
         values[Ref("node", i)] = result
         memory.add(Ref("node", i), result)
-        if memory.total > MAX_LIVE_BYTES:
+        live = max(live, memory.total + watch.extra)
+        if live > watch.limit.live:
             raise GraphError(
-                f"Expected at most {MAX_LIVE_BYTES} bytes of values at one time but {where} goes beyond; the graph is "
-                "refused."
+                f"Expected at most {watch.limit.live} bytes of values at one time but {where} goes beyond; the graph "
+                "is refused."
             )
         memory.free(i, values)
-    got, want = values[checked.output], _empty(checked.output_spec, checked)
+    got, want = values[checked.output], made.empty(checked.output_spec)
     if got.shape != want.shape or got.dtype != want.dtype:
         raise GraphError(
             f"Expected output {want.dtype}{list(want.shape)} but the graph makes {got.dtype}{list(got.shape)}; the "
             "graph is damaged."
         )
+    return Need(watch.value, live, watch.products)
 
 
 @lru_cache(maxsize=1024)
 def _takes_device(func: Any) -> bool:
     return any(argument.name == "device" for argument in func._schema.arguments)
-
-
-def _empty(spec: TensorSpec, checked: CheckedGraph) -> Tensor:
-    shape = [checked.dims[s] if isinstance(s, str) else s for s in spec.shape]
-    try:
-        return torch.empty(shape, dtype=DTYPES[spec.dtype], device="meta")
-    except RuntimeError:
-        raise GraphError(f"Expected a size that fits into memory but got {shape}; the graph is refused.") from None
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -1,0 +1,198 @@
+"""What a graph may need at sizes that it does not name, and what kernels take that no tensor shows."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph import export_graph, load_graph, read
+from tests.hub.graph_networks import Apply, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lightning_invariant.hub.graph import GraphModule
+
+X = {"input": 0}
+
+
+def node(op: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"op": op, "args": list(args), "kwargs": kwargs}
+
+
+def made(size: list[Any], dtype: str = "float32") -> dict[str, Any]:
+    return node("aten.ones.default", size, dtype={"dtype": dtype}, device={"device": "input"})
+
+
+def crafted(*nodes: dict[str, Any]) -> dict[str, Any]:
+    """A graph (batch, 4) -> (batch, 4) that computes nodes beside its result."""
+    graph = copy.deepcopy(export_graph(nn.Identity().eval(), (torch.randn(2, 4),)).graph)
+    graph["nodes"] = [*nodes, node("aten.mul.Scalar", X, 1.0)]
+    graph["output"]["value"] = {"node": len(nodes)}
+    return graph
+
+
+def later(*nodes: dict[str, Any]) -> GraphModule:
+    """A crafted graph whose node 0 is the batch size; it is harmless at the batch of 2 that it names."""
+    return load_graph(crafted(node("sym.size", X, 0), *nodes), {})
+
+
+LATER: dict[str, tuple[dict[str, Any], ...]] = {
+    "power": (made([{"node": 0}] * 5),),
+    "branch": (
+        node("sym.floordiv", {"node": 0}, 64),
+        node("sym.mul", {"node": 1}, 10**9),
+        node("sym.add", {"node": 2}, 1),
+        made([{"node": 3}]),
+    ),
+    "remainder": (
+        node("sym.mod", {"node": 0}, 5),
+        node("sym.mul", {"node": 1}, {"node": 1}),
+        *(node("sym.mul", {"node": i}, {"node": i}) for i in (2, 3)),
+        made([{"node": 4}, 10**4]),
+    ),
+    "columns": (
+        node("sym.floordiv", {"node": 0}, 64),
+        node("sym.mul", {"node": 1}, 399),
+        node("sym.add", {"node": 2}, 1),
+        made([1, 1, {"node": 3}, {"node": 3}], "float64"),
+        node("aten.pad.default", {"node": 4}, [0, 160, 0, 160]),
+        made([1, 1, 150, 150], "float64"),
+        node("aten.conv2d.default", {"node": 5}, {"node": 6}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_memory_that_only_some_batches_need_is_refused_before_it_is_taken(name: str) -> None:
+    loaded = later(*LATER[name])
+    x = torch.randn(64, 4)
+    for same in (loaded, pickle.loads(pickle.dumps(loaded)), copy.deepcopy(loaded)):
+        assert torch.equal(same(x[:2]), x[:2])
+        for _ in range(2):
+            with pytest.raises(GraphError, match=r"Expected (values of )?at most"):
+                same(x)
+
+
+def test_a_graph_that_is_harmless_is_looked_at_once_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, shape = build("vit")
+    artifact = export_graph(network, (torch.randn(2, *shape),))
+    loaded = load_graph(artifact.graph, artifact.tensors)
+    seen = []
+    rehearse = read.rehearse
+    monkeypatch.setattr(read, "rehearse", lambda checked, *rest: seen.append(rest) or rehearse(checked, *rest))
+    with torch.no_grad():
+        for batch in (1, 3, 1, 3, 3):
+            loaded(torch.randn(batch, *shape))
+        assert [lengths for lengths, *_ in seen] == [{"batch": 1}, {"batch": 3}]
+        loaded.double()(torch.randn(3, *shape).double())
+    assert len(seen) == 4
+
+
+def _attends(x: Tensor) -> Tensor:
+    return ((x[:, :, None] - x[:, None]).square().sum(-1)).softmax(-1).sum(1).mean(1, keepdim=True) + x[:, 0]
+
+
+@pytest.mark.parametrize("size", [(256, 8, 3), (2, 3000, 3)])
+def test_honest_networks_may_grow_with_the_batch_and_the_square_of_other_axes(size: tuple[int, ...]) -> None:
+    network = Apply(_attends).eval()
+    artifact = export_graph(network, (torch.randn(2, 4, 3),), dynamic=[{0: "batch", 1: "points"}])
+    loaded = load_graph(artifact.graph, artifact.tensors)
+    read.rehearse(loaded._checked, *_at(loaded, size))
+
+
+def _at(loaded: GraphModule, size: tuple[int, ...]) -> tuple[Any, ...]:
+    """Lengths, type and what is allowed there: several GB, which nothing allocates here."""
+    lengths = {"batch": size[0] * 100, "points": size[1]}
+    return lengths, loaded.dtype, read.allowed(loaded._checked, loaded._needs[loaded.dtype], lengths)
+
+
+@pytest.mark.parametrize("change", ["half", "double"])
+def test_another_type_is_allowed_what_its_kernels_take(change: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 32, 7, padding=3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    artifact = export_graph(network, (torch.randn(2, 3, 64, 64),))
+    loaded = getattr(load_graph(artifact.graph, artifact.tensors), change)()
+    loaded._rehearse({"batch": 4096}, loaded.dtype)
+
+
+HIDDEN: dict[str, tuple[dict[str, Any], ...]] = {
+    "conv2d": (
+        made([1, 1, 400, 400], "float64"),
+        made([1, 1, 150, 150], "float64"),
+        node("aten.conv2d.default", {"node": 0}, {"node": 1}),
+    ),
+    "conv3d": (
+        made([1, 1, 60, 60, 60], "float64"),
+        made([1, 1, 20, 20, 20], "float64"),
+        node("aten.conv3d.default", {"node": 0}, {"node": 1}),
+    ),
+    "transposed": (
+        made([1, 1, 500, 500], "float64"),
+        made([1, 1, 60, 60], "float64"),
+        node("aten.conv_transpose2d.input", {"node": 0}, {"node": 1}),
+    ),
+    "dilated": (
+        made([1, 1, 500, 500], "float64"),
+        made([1, 1, 60, 60], "float64"),
+        node("aten.conv2d.default", {"node": 0}, {"node": 1}, None, [1, 1], [0, 0], [2, 2]),
+    ),
+    "exponential": (made([10**6, 10, 10]), node("aten.linalg_matrix_exp.default", {"node": 0})),
+    "bilinear": (
+        made([300, 2000]),
+        made([300, 2000]),
+        made([4, 2000, 2000]),
+        node("aten.bilinear.default", {"node": 0}, {"node": 1}, {"node": 2}),
+    ),
+    "decomposition": (made([200_000, 16, 16]), node("aten.linalg_svd.default", {"node": 0})),
+    "median": (made([10**8]), node("aten.median.default", {"node": 0})),
+    "sort": (made([45 * 10**6]), node("aten.sort.default", {"node": 0})),
+    "first pass": (
+        made([1, 1, 10**6, 1]),
+        node("aten._upsample_bilinear2d_aa.vec", {"node": 0}, [1, 10**6], False, None),
+    ),
+    "many products": (
+        made([5000, 5000]),
+        *(node("aten.mm.default", {"node": i}, {"node": i}) for i in range(100)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_kernels_take_beside_their_results_is_bounded(name: str) -> None:
+    with pytest.raises(GraphError, match=r"Expected at most .* goes beyond"):
+        load_graph(crafted(*HIDDEN[name]), {})
+
+
+def test_usual_sizes_of_the_same_operators_are_not_refused() -> None:
+    def mixed(x: Tensor, *layers: Callable[..., Tensor]) -> Tensor:
+        wide = F.interpolate(x[:, None, None].expand(-1, 1, 8, 8), size=(5, 5), mode="bilinear", antialias=True)
+        return wide.mean((2, 3)) + x.sort(1).values + x.median(1, keepdim=True).values
+
+    network = Apply(lambda layer, x: mixed(layer(x, x)), nn.Bilinear(8, 8, 8)).eval()
+    artifact = export_graph(network, (torch.randn(2, 8),))
+    x = torch.randn(3, 8)
+    with torch.no_grad():
+        assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), network(x))
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_an_output_of_another_shape_than_promised_is_refused(batch: int) -> None:
+    nodes = [
+        node("aten.repeat.default", X, [3, 1]),
+        node("aten.narrow.default", {"node": 0}, 0, 0, 2),
+    ]
+    graph = crafted(*nodes)
+    graph["output"]["value"] = {"node": 1}
+    loaded = load_graph(graph, {})
+    loaded(torch.zeros(2, 4))
+    for _ in range(2):
+        with pytest.raises(GraphError, match=r"Expected (an )?output"):
+            loaded(torch.zeros(batch, 4))
+        loaded._rehearsed.add((loaded.dtype, batch))  # the second look is at the result itself
