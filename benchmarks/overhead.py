@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from lightning_invariant import InvariantCallback
 from lightning_invariant.zoo.quarter_turns import QuarterTurnEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -155,19 +156,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     command = " ".join(["python -m benchmarks.overhead", *given])
     rounds, epochs, rows = (1, 3, 256) if options.quick else (ROUNDS, EPOCHS, ROWS)
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
     cases = {
         "default settings": {},
         "one report in the whole training": {"every_n_validations": 10**6},
         "max_overhead=None, a whole report at every validation": {"max_overhead": None},
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, silence():
         train([Timed()], 1, 256, folder)  # imports and first calls
         results = [compare(name, case, rounds, epochs, rows, folder) for name, case in cases.items()]
     print(report(results, command, rounds, epochs, rows, save=not options.quick))
     if options.json:
         write_json(options.json, {"overhead": results}, command)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Neither Lightning's messages nor warnings, for the time being."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int, rows: int, *, save: bool) -> str:
