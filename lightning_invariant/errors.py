@@ -4,7 +4,25 @@ from __future__ import annotations
 
 
 class InvariantError(Exception):
-    """Base of every error of this package that is not a plain wrong argument."""
+    """Base of every error of this package that is not a plain wrong argument.
+
+    Messages often quote files that came from anywhere, so they are made printable.
+    """
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(printable(value) if isinstance(value, str) else value for value in values))
+
+
+def printable(text: str) -> str:
+    r"""Text without what would steer a terminal, reorder its line or not encode: escaped, as in its `repr`.
+
+    Example:
+        >>> print(printable(chr(27) + "[2J"))
+        \x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class LayerError(InvariantError):

@@ -13,6 +13,7 @@ docs/artifact.md describes every entry.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,6 @@ from lightning_invariant.hub.schema import FORMAT, FORMAT_VERSION
 from lightning_invariant.hub.weights import INDEX, SHARD, SHARD_BYTES, SHARDS, WEIGHTS, weight_files, write_weights
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping
 
 CONFIG, GRAPH, CERTIFICATE = "config.json", "graph.json", "certificate.json"
@@ -142,8 +142,10 @@ def file_hash(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(2**20):
+            left = os.fstat(file.fileno()).st_size  # files of the system may be of size 0 and never end
+            while left > 0 and (block := file.read(min(left, 2**20))):
                 digest.update(block)
+                left -= len(block)
     except OSError as error:
         raise ArtifactError(f"Expected the file {path} but it cannot be read: {error}.") from error
     return digest.hexdigest()

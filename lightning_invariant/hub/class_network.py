@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -126,7 +127,7 @@ def build_network(
             "written without its class; or trust_remote_code=True to import that name from what is installed here."
         )
     made = _import_class(path) if made is None else made
-    network = made if isinstance(made, nn.Module) else made(**description["arguments"])
+    network = made if isinstance(made, nn.Module) else _call(made, description)
     if not isinstance(network, nn.Module):
         raise ArtifactError(f"Expected a class that makes an nn.Module but got {type(network).__name__}.")
     own = network.state_dict()
@@ -139,6 +140,17 @@ def build_network(
         )
     network.load_state_dict(dict(tensors), strict=True)
     return network.eval()
+
+
+def _call(made: Callable[..., nn.Module], description: Mapping[str, Any]) -> nn.Module:
+    try:
+        return made(**description["arguments"])
+    except Exception as error:  # the author's class can fail in any way on the arguments of a file
+        raise ArtifactError(
+            f"Expected {description['class']} to take the artefact's arguments "
+            f"{reprlib.repr(description['arguments'])} but got {type(error).__name__}: {str(error)[:300]}; use the "
+            "version of the class that was exported, or give an instance."
+        ) from error
 
 
 def _import_class(path: str) -> type[nn.Module]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from lightning_invariant.hub.artifact import Artifact
 
+MAX_SIDE = 4096
+"""Largest height or width that images are resized to, where the network takes any."""
+
 
 def describe(inputs: Sequence[Mapping[str, Any]], dtype: str, projection: Projection) -> dict[str, Any]:
     """JSON-able description of inputs, latents and projection.
@@ -75,6 +78,21 @@ def rebuild_projection(artifact: Artifact) -> Projection:
         _require(config[key] == stated[key], f"{key} {stated[key]}", config[key])
     _require(_claims_no_more(declared, projection.guarantee), f"no more than '{projection.guarantee}'", f"'{declared}'")
     return projection
+
+
+def require_fitting_size(config: Mapping[str, Any]) -> None:
+    """Refuse preprocessing to images of another size than the network takes, or of any size where it takes any.
+
+    Raises:
+        ArtifactError: They would not fit, or be larger than `MAX_SIDE`.
+    """
+    stored, shape = config["preprocessing"], config["inputs"][0]["shape"]
+    if stored is None or stored["size"] is None:
+        return
+    axes = shape[2:] if len(shape) == 4 else [None, None]
+    for side, axis in zip(stored["size"], axes, strict=True):
+        fits = side == axis if isinstance(axis, int) else side <= MAX_SIDE
+        _require(fits, f"preprocessing to images of {axes} and at most {MAX_SIDE}", stored["size"])
 
 
 def _claims_no_more(declared: Guarantee, held: Guarantee) -> bool:

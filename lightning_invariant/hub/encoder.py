@@ -10,7 +10,7 @@ from torch import nn
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.artifact import HEAD, NETWORK
 from lightning_invariant.hub.class_network import ClassNetwork, build_network
-from lightning_invariant.hub.description import rebuild_projection
+from lightning_invariant.hub.description import rebuild_projection, require_fitting_size
 from lightning_invariant.hub.graph import load_graph
 from lightning_invariant.hub.head import Head
 from lightning_invariant.hub.preprocessing import Preprocessing
@@ -114,6 +114,7 @@ class InvariantEncoder(nn.Module):
             GraphError: The graph is not one that may be loaded.
         """
         config = artifact.config
+        require_fitting_size(config)
         projection = rebuild_projection(artifact)
         if artifact.graph is None:
             made = build_network(

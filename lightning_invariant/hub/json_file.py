@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import ArtifactError
@@ -31,7 +32,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise ArtifactError(f"Expected the file {path} but it is missing; export or pull again.")
     try:
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise ArtifactError(f"Expected the file {path} but it cannot be read: {error}.") from error
     if len(content) > limit:

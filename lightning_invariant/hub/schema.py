@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ FORMAT = "lightning-invariant"
 FORMAT_VERSION = 1
 GRAPH_KIND, CLASS_KIND = "graph", "class"
 MAX_TEXT = 2**16
+MAX_NUMBER = 1e300
 MAX_TERMS = 1000
 MAX_LABELS = 2**16
 _AXIS = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,50}")
@@ -56,7 +56,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def _is_spec(value: Any) -> bool:
@@ -100,6 +100,10 @@ def _is_preprocessing(value: Any) -> bool:
     return sized and channels and _is_number(value["scale"]) and len(mean) == len(std) and min(map(abs, std)) > 0
 
 
+def _is_guarantee(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(v) for v in value.values() if type(v) in (int, float))
+
+
 def _is_files(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -128,7 +132,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"a representation of less than {MAX_TERMS} terms and at most {MAX_TEXT} letters",
     ),
     "projection": (lambda v: isinstance(v, dict), "a projection's settings"),
-    "guarantee": (lambda v: isinstance(v, dict), "a guarantee"),
+    "guarantee": (_is_guarantee, "a guarantee"),
     "preprocessing": (_is_preprocessing, "size, scale, mean and std, or null"),
     "head": (_is_head, "kind and different labels of a head, or null"),
     "certified": (_is_hash, "the hash of the weights that were measured"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ SHARD_BYTES = 5 * 10**9
 HEADER_LIMIT = 16 * 2**20
 """Largest header that is read, in bytes."""
 MAX_TENSORS = 25_000
-"""Most tensors in one file."""
+"""Most tensors of an artefact."""
 _TYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -95,6 +96,8 @@ def read_weights(folder: Path, names: list[str]) -> dict[str, Tensor]:
                 f"Expected each tensor once but {min(repeated)[:80]!r} stands in two shards; pull again."
             )
         found |= tensors
+        if len(found) > MAX_TENSORS:
+            raise ArtifactError(f"Expected at most {MAX_TENSORS} tensors in {folder} but got more; it is refused.")
         places |= dict.fromkeys(tensors, name)
     if names != [WEIGHTS]:
         index = parse_json(read_bytes(folder / INDEX, HEADER_LIMIT), INDEX)
@@ -134,8 +137,8 @@ def _read_header(path: Path) -> dict[str, torch.dtype]:
     """Types by name. The reader of safetensors checks sizes and places; here names and types are, and once each."""
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            content = file.read(length) if 0 < length <= HEADER_LIMIT else b""
+            length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+            content = file.read(length) if 0 < length <= min(HEADER_LIMIT, size) else b""
     except OSError as error:
         raise ArtifactError(f"Expected the file {path} but it cannot be read: {error}.") from error
     if not content or len(content) != length:

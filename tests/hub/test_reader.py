@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_invariant.errors import ArtifactError, InvariantError
-from lightning_invariant.hub import InvariantEncoder
+from lightning_invariant.hub import InvariantEncoder, weights
 from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, WEIGHTS, file_hash
+from lightning_invariant.hub.description import require_fitting_size
 from lightning_invariant.hub.reader import read_artifact, read_config
 from tests.hub.small_encoder import export, images
 
@@ -301,3 +302,76 @@ def test_a_reader_beside_a_writer_gets_one_version(tmp_path: Path) -> None:
         writer.stdout.close()
     assert seen == {0, 1}
     assert busy < 100
+
+
+def test_numbers_that_no_float_holds_are_refused(folder: Path) -> None:
+    for change in (
+        lambda c: c.update(preprocessing={"size": None, "scale": 10**400, "mean": [0.0], "std": [1.0]}),
+        lambda c: c.update(preprocessing={"size": None, "scale": 1.0, "mean": [0.0], "std": [10**400]}),
+        lambda c: c["guarantee"].update(distortion=10**400),
+    ):
+        kept = (folder / CONFIG).read_bytes()
+        edit(folder, change)
+        with pytest.raises(ArtifactError, match="Expected"):
+            InvariantEncoder.from_pretrained(folder)
+        (folder / CONFIG).write_bytes(kept)
+
+
+@pytest.mark.parametrize("size", [[16383, 16383], [6, 7], [5, 6]])
+def test_preprocessing_to_another_size_than_the_networks_is_refused(folder: Path, size: list[int]) -> None:
+    edit(folder, lambda c: c.update(preprocessing={"size": size, "scale": 1.0, "mean": [0.0], "std": [1.0]}))
+    with pytest.raises(ArtifactError, match=r"Expected preprocessing to images of \[6, 6\]"):
+        InvariantEncoder.from_pretrained(folder)
+    edit(folder, lambda c: c["preprocessing"].update(size=[6, 6]))
+    InvariantEncoder.from_pretrained(folder)
+
+
+def test_preprocessing_is_bounded_where_the_network_takes_any_size() -> None:
+    inputs = [{"shape": ["batch", 1, "height", "width"], "dtype": "float32"}]
+    require_fitting_size({"inputs": inputs, "preprocessing": {"size": [4096, 30]}})
+    require_fitting_size({"inputs": inputs, "preprocessing": {"size": None}})
+    with pytest.raises(ArtifactError, match="at most 4096"):
+        require_fitting_size({"inputs": inputs, "preprocessing": {"size": [30, 4097]}})
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="needs files without an end")
+@pytest.mark.parametrize("name", [CONFIG, GRAPH, WEIGHTS, CERTIFICATE])
+def test_a_file_without_an_end_does_not_hang(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to("/proc/self/pagemap")
+    with pytest.raises(ArtifactError, match="Expected"):
+        read_artifact(folder)
+
+
+def test_what_steers_a_terminal_never_reaches_a_message(folder: Path) -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\ud800"
+    for change in (
+        lambda c: c.update(library=evil),
+        lambda c: c["guarantee"].update(group=evil),
+        lambda c: c["projection"].update(representation=evil),
+        lambda c: c.update(representation=evil),
+    ):
+        kept = (folder / CONFIG).read_bytes()
+        edit(folder, change)
+        with pytest.raises(ArtifactError) as caught:
+            InvariantEncoder.from_pretrained(folder)
+        assert "x1b" in str(caught.value)
+        assert str(caught.value).replace("\n", "").isprintable()
+        str(caught.value).encode()
+        (folder / CONFIG).write_bytes(kept)
+
+
+def test_tensors_of_all_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for i, name in enumerate(names):
+        save_file({f"head.{i}{j}": torch.zeros(0) for j in range(3)}, tmp_path / name)
+    monkeypatch.setattr(weights, "MAX_TENSORS", 5)
+    with pytest.raises(ArtifactError, match="at most 5 tensors"):
+        weights.read_weights(tmp_path, names)
+
+
+def test_a_class_that_does_not_take_the_arguments_is_an_error_of_the_artefact(folder: Path) -> None:
+    network = {"kind": "class", "class": "torch.nn.Linear", "arguments": {"evil": 1}}
+    edit(folder, lambda c: c.update(network=network))
+    with pytest.raises(ArtifactError, match="to take the artefact's arguments"):
+        InvariantEncoder.from_pretrained(folder, network=torch.nn.Linear)

@@ -31,6 +31,7 @@ from lightning_invariant.hub.graph.values import CheckedGraph
 FORMAT_VERSION = 1
 MAX_NODES = 20_000
 MAX_TENSORS = 20_000
+MAX_MODULES = 20_000
 
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9_\-]{1,100}(\.[A-Za-z0-9_\-]{1,100}){0,30}")
 _DIM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,50}")
@@ -69,6 +70,7 @@ def check_graph(graph: Any) -> CheckedGraph:
         as_text(alias, _TENSOR_NAME, "an alias")
         if not isinstance(name, str) or name not in tensors or alias in tensors:
             raise expected("a new name for a tensor of the graph", name, f"alias {alias!r}")
+    _require_few_modules([*tensors, *fields["aliases"]])
     reader = NodeReader(len(inputs), tensors)
     for entry in as_list(fields["nodes"], "nodes", MAX_NODES):
         reader.read(entry)
@@ -78,3 +80,15 @@ def check_graph(graph: Any) -> CheckedGraph:
     named = {name: dims[name] for taken in inputs for name in taken.shape if isinstance(name, str)}
     spec = as_spec({key: output[key] for key in ("shape", "dtype")}, named, "the output", "output")
     return CheckedGraph(dtype, dims, inputs, tensors, tuple(reader.nodes), value, spec)
+
+
+def _require_few_modules(names: list[str]) -> None:
+    """Each part of a dotted name becomes a module."""
+    modules: set[str] = set()
+    for name in names:
+        while "." in name and (name := name.rpartition(".")[0]) not in modules:
+            modules.add(name)
+        if len(modules) > MAX_MODULES:
+            raise GraphError(
+                f"Expected names of tensors within at most {MAX_MODULES} modules but got more; the graph is refused."
+            )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_AXIS_OF_LIST = 2**16
 MAX_SECONDS = 4.0
+_UNCHECKED_AXES = frozenset({"aten._softmax.default", "aten._log_softmax.default", "aten.sort.default"})
 
 
 def rehearse(
@@ -83,6 +84,7 @@ class _Watch(TorchDispatchMode):
         if _takes_device(func):
             kwargs["device"] = torch.device("meta")  # a factory that names no device would allocate
         self.require_few(func, args)
+        self.require_axis(str(func), args)
         result = None
         if not func.is_view:
             result = result_of(str(func), args, kwargs) if self.ruled else None
@@ -107,6 +109,13 @@ class _Watch(TorchDispatchMode):
             raise GraphError(
                 f"Expected at most {MAX_AXIS_OF_LIST} entries along an axis that {self.where} takes apart but got "
                 f"{max(first.shape)}; the graph is refused."
+            )
+
+    def require_axis(self, op: str, args: Any) -> None:
+        """Refuse an axis that the tensor has not: without storage, these kernels take any."""
+        if op in _UNCHECKED_AXES and len(args) > 1 and not -max(args[0].dim(), 1) <= args[1] < max(args[0].dim(), 1):
+            raise GraphError(
+                f"Expected an axis of {args[0].dim()} but {self.where} goes along {args[1]}; the graph is refused."
             )
 
     def charge(self, op: str, args: Any, result: Any) -> None:
@@ -206,6 +215,11 @@ def _run(checked: CheckedGraph, made: _Specs, watch: _Watch) -> Need:
                 f"Expected operations that fit together but {where} fails with {message!r}; the graph is damaged or "
                 "the operation depends on values."
             ) from None
+        if node.yields == "tensor" and not isinstance(result, Tensor):
+            raise GraphError(
+                f"Expected a tensor but {where} gives {type(result).__name__}, as it was given numbers; the graph is "
+                "damaged."
+            )
         for tensor in _tensors(result):
             watch.require_sane(tensor)
         values[Ref("node", i)] = result

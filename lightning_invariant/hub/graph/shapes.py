@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _SAME = """
 relu silu gelu elu celu selu leaky_relu hardtanh hardswish hardsigmoid mish softplus log_sigmoid sigmoid tanh exp expm1
-log log1p log2 log10 sqrt rsqrt sin cos erf neg square reciprocal floor ceil round sign _softmax _log_softmax
-_safe_softmax cumsum roll flip tril triu alias pow.Tensor_Scalar clamp clamp_min clamp_max mul.Scalar add.Scalar
-sub.Scalar div.Scalar threshold fill.Scalar
+log log1p log2 log10 sqrt rsqrt sin cos erf neg square reciprocal floor ceil round sign tril triu alias
+pow.Tensor_Scalar clamp clamp_min clamp_max mul.Scalar add.Scalar sub.Scalar div.Scalar threshold fill.Scalar
 """
+_ALONG = "_softmax _log_softmax _safe_softmax cumsum flip"
 _BINARY = "add.Tensor sub.Tensor mul.Tensor div.Tensor maximum minimum pow.Tensor_Tensor atan2"
 _COMPARISONS = "eq ne lt le gt ge"
 _OVER_DIMS = "mean.dim sum.dim_IntList amax amin logsumexp linalg_vector_norm"
@@ -77,6 +77,18 @@ def _same(x: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
     return _like(x) if x.is_floating_point() and plain else None
 
 
+def _same_along(x: Tensor, dims: Any, *args: Any, **kwargs: Any) -> Tensor | None:
+    return _same(x, *args, **kwargs) if _are_axes(x, dims) else None
+
+
+def _roll(x: Tensor, shifts: list[int], dims: Sequence[int] = ()) -> Tensor | None:
+    return _same(x) if _are_axes(x, dims) and len(shifts) == (len(dims) or 1) else None
+
+
+def _are_axes(x: Tensor, dims: Any) -> bool:
+    return all(-x.dim() <= d < x.dim() for d in (dims if isinstance(dims, (list, tuple)) else [dims]))
+
+
 def _binary(x: Any, y: Any, **kwargs: Any) -> Tensor | None:
     if kwargs or not isinstance(x, Tensor):
         return None
@@ -117,12 +129,15 @@ def _new_factory(x: Tensor, size: list[int], **kwargs: Any) -> Tensor | None:
     return _new(x, size) if kwargs.keys() <= {"device", "pin_memory"} else None
 
 
-def _ordered(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
-    return _like(x), _like(x, torch.int64)
+def _ordered(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor] | None:
+    return (_like(x), _like(x, torch.int64)) if _are_axes(x, dim) else None
 
 
 def _gather(x: Tensor, dim: int, index: Tensor) -> Tensor | None:
-    return _new(x, index.shape) if x.dim() == index.dim() else None
+    if x.dim() != index.dim() or not _are_axes(x, dim) or index.dtype != torch.int64:
+        return None
+    inside = all(n <= size or i == dim % x.dim() for i, (n, size) in enumerate(zip(index.shape, x.shape, strict=True)))
+    return _new(x, index.shape) if inside else None
 
 
 def _index_select(x: Tensor, dim: int, index: Tensor) -> Tensor | None:
@@ -312,6 +327,8 @@ def _keyed(names: str, rule: Callable[..., Any]) -> dict[str, Callable[..., Any]
 
 _RULES: dict[str, Callable[..., Any]] = {
     **_keyed(_SAME, _same),
+    **_keyed(_ALONG, _same_along),
+    "aten.roll.default": _roll,
     **_keyed(_BINARY, _binary),
     **{f"aten.{name}.{kind}": _compare for name in _COMPARISONS.split() for kind in ("Tensor", "Scalar")},
     **_keyed(_OVER_DIMS, _over_dims(0)),
