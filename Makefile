@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo figures test test-slow lint types bench clean
+.PHONY: help demo figures test test-slow lint types bench paper clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ bench: $(VENV)/.dev ## run the benchmarks; ESCNN_PYTHON=path measures beside esc
 	$(BIN)/python -m benchmarks.resilience
 	$(BIN)/python -m benchmarks.artifact
 	$(BIN)/python -m benchmarks.peers $(if $(ESCNN_PYTHON),--escnn-python "$(ESCNN_PYTHON)")
+	$(if $(ESCNN_PYTHON),"$(ESCNN_PYTHON)" -m benchmarks.convolutions)
+
+paper: $(VENV)/.dev ## the recipes' tables with five seeds: hours; ARGS="--quick --data-dir FOLDER" for minutes
+	$(BIN)/python -m benchmarks.paper $(ARGS)
 
 clean: ## remove the environment and what runs left
 	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis

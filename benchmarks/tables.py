@@ -80,7 +80,13 @@ def write_table(
     return _write(path, lines)
 
 
-def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Section], command: str) -> Path:
+def write_report(
+    path: str | os.PathLike[str],
+    title: str,
+    sections: Sequence[Section],
+    command: str,
+    also: Mapping[str, str] | None = None,
+) -> Path:
     """Write several Markdown tables, each under its heading, with the conditions at the end.
 
     Args:
@@ -88,6 +94,7 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
         title: Of the whole.
         sections: In order.
         command: The exact command that measured this.
+        also: More conditions, such as seeds.
 
     Returns:
         The path.
@@ -100,7 +107,8 @@ def write_report(path: str | os.PathLike[str], title: str, sections: Sequence[Se
         verdict = [] if section.holds else ["**This does not hold.**", ""]
         lines += [f"## {section.title}", "", *verdict, *_table(section.columns, section.rows), ""]
         lines += [*_items(section.notes), ""] if section.notes else []
-    return _write(path, [*lines, "## Conditions", "", *_conditions(command)])
+    more = _items(f"{name}: {value}" for name, value in (also or {}).items())
+    return _write(path, [*lines, "## Conditions", "", *_conditions(command), *more])
 
 
 def write_json(path: str | os.PathLike[str], results: Mapping[str, Any], command: str) -> Path:

@@ -1,0 +1,164 @@
+"""Recipe 3: networks that know rotations only as an augmentation, and sampled orbit means and maxima."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from tqdm.auto import tqdm
+
+from benchmarks.paper import pictures
+from benchmarks.paper.averages import mean_of
+from benchmarks.paper.probing import Labelled, probe_accuracies
+from benchmarks.paper.recipes import fitted
+from benchmarks.paper.sections import Row
+from lightning_invariant import projections as P
+from lightning_invariant.groups import SO2
+from lightning_invariant.groups.actions import ImageAction, mean_distance
+from lightning_invariant.metrics import invariance_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+RECIPE = "augmented-cnn"
+TITLE = "Augmented MNIST: an ordinary CNN and a small vision transformer, with and without random turns in training"
+NETWORKS = {
+    "CNN, trained on turned digits": {"model.backbone": "cnn", "model.augment": True},
+    "CNN, trained on upright digits": {"model.backbone": "cnn", "model.augment": False},
+    "ViT, trained on turned digits": {"model.backbone": "vit", "model.augment": True},
+    "ViT, trained on upright digits": {"model.backbone": "vit", "model.augment": False},
+}
+SAMPLES = (1, 2, 4, 8, 16, 32)
+MAPS = {"mean": P.SampledMean, "max": P.SampledMax}
+RESIDUAL, ERROR = "residual", "invariance error"
+NOTES = (
+    "Queries are test digits turned by angles drawn uniformly from all; probes are fitted on upright digits. For "
+    "'mean of K' and 'max of K' every image of both, as it is, is turned by K random angles once more.",
+    "Residual: the standard error that the projection states (jackknife over the K transforms), over the mean distance "
+    "between the features of different digits; there is none for K = 1.",
+    "Invariance error: how far the features of the turned digit are from those of the upright one, over the same "
+    "distance; 1 is as far as another digit.",
+)
+CHUNK = 64
+
+
+class Sizes(NamedTuple):
+    """How many images are trained on, in how many epochs; how many the probes and the callback's report see."""
+
+    train: int
+    epochs: int
+    bank: int
+    queries: int
+    validation: int
+
+
+FULL, QUICK = Sizes(50_000, 5, 10_000, 10_000, 2000), Sizes(3000, 3, 400, 400, 500)
+
+
+class Latents(NamedTuple):
+    """Latents of one network for one set of images: as they come (N, D) and of K transforms (N, K, D)."""
+
+    single: Tensor
+    sampled: Tensor
+
+
+def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]:
+    """One table a network."""
+    sizes = QUICK if quick else FULL
+    common = {
+        "data.data_dir": data_dir,
+        "data.train_size": sizes.train,
+        "data.validation_size": sizes.validation,
+        "trainer.max_epochs": sizes.epochs,
+    }
+    networks, data = {}, None
+    for label, changes in NETWORKS.items():
+        name = f"{changes['model.backbone']}-{'turned' if changes['model.augment'] else 'upright'}"
+        # The recipe itself exports its encoder; the variants are trained without a callback.
+        own = {} if not networks else {"trainer.callbacks": []}
+        fit = fitted(RECIPE, folder, seed, {**common, **changes, **own}, name=name)
+        networks[label], data = fit.network, data or fit.data
+    generator = torch.Generator().manual_seed(seed)
+    bank, bank_labels = (column[: sizes.bank] for column in data.training.tensors)
+    upright, labels = (column[: sizes.queries] for column in data.testing.tensors)
+    turned = _turned(upright, generator)
+    found = [_latents(networks, x, generator) for x in (bank, upright, turned)]
+    return [
+        row
+        for label in tqdm(networks, desc=f"{RECIPE}: probes", leave=False)
+        for row in _rows(label, *(part[label] for part in found), bank_labels, labels, seed)
+    ]
+
+
+def draw(found: dict[int, list[Row]], folder: Path) -> list[Path]:
+    """Residual and accuracy against the number of transforms."""
+    axis = "sampled transforms K"
+    return [
+        pictures.against_samples(
+            _curves(found, RESIDUAL), axis, "residual over distance of digits", folder / "residual.png", log=True
+        ),
+        pictures.against_samples(
+            _curves(found, "kNN"),
+            axis,
+            "kNN accuracy on turned digits",
+            folder / "accuracy_against_samples.png",
+            log=False,
+        ),
+    ]
+
+
+def _curves(found: dict[int, list[Row]], column: str) -> dict[str, list[tuple[float, Any]]]:
+    rows = [row for part in found.values() for row in part]
+    curves = {}
+    for network in NETWORKS:
+        for kind in MAPS:
+            means = []
+            for count in SAMPLES:
+                lines = [
+                    r for r in rows if r.table == network and r.label == f"{kind} of {count}" and column in r.values
+                ]
+                means += [(float(count), mean_of([line.values[column] for line in lines]))] if lines else []
+            curves[f"{network.replace('trained on ', '').replace(' digits', '')}, {kind}"] = means
+    return {name: points for name, points in curves.items() if points}
+
+
+def _turned(x: Tensor, generator: torch.Generator) -> Tensor:
+    return ImageAction(SO2()).move(x, SO2().sample(len(x), generator))
+
+
+def _latents(networks: dict[str, Any], x: Tensor, generator: torch.Generator) -> dict[str, Latents]:
+    """Latents of every network for the same images and the same transforms of them."""
+    count = max(SAMPLES)
+    singles: dict[str, list[Tensor]] = {label: [] for label in networks}
+    sampled: dict[str, list[Tensor]] = {label: [] for label in networks}
+    with torch.no_grad():
+        for part in tqdm(x.split(CHUNK), desc=f"{RECIPE}: {count} transforms", leave=False):
+            moved = _turned(part.repeat_interleave(count, dim=0), generator)
+            for label, network in networks.items():
+                singles[label].append(network.encoder(part))
+                z = torch.cat([network.encoder(few) for few in moved.split(512)])
+                sampled[label].append(z.unflatten(0, (len(part), count)))
+    return {label: Latents(torch.cat(singles[label]), torch.cat(sampled[label])) for label in networks}
+
+
+def _rows(
+    table: str, bank: Latents, upright: Latents, turned: Latents, bank_labels: Tensor, labels: Tensor, seed: int
+) -> list[Row]:
+    known = Labelled(bank.single, bank_labels)
+    easy, raw = probe_accuracies(known, [Labelled(upright.single, labels), Labelled(turned.single, labels)], seed)
+    error = {ERROR: invariance_error(turned.single, upright.single)}
+    rows = [Row(table, "raw, queries upright too", easy), Row(table, "raw", {**raw, **error})]
+    size = bank.single.shape[1]
+    for kind, Kind in MAPS.items():
+        project = Kind(f"Sampled: {size} trivial")
+        for count in SAMPLES:
+            f_bank, f_upright, f_turned = (project(part.sampled[:, :count]) for part in (bank, upright, turned))
+            values = probe_accuracies(Labelled(f_bank, bank_labels), [Labelled(f_turned, labels)], seed)[0]
+            values |= {ERROR: invariance_error(f_turned, f_upright)}
+            if count > 1:
+                residual = project.residual(turned.sampled[:, :count]).mean().item()
+                values |= {RESIDUAL: residual / mean_distance(f_turned)}
+            rows.append(Row(table, f"{kind} of {count}", values))
+    return rows

@@ -1,0 +1,115 @@
+"""Pictures of the tables: legible at the width of a README, in colours that colour-blind readers tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.paper.averages import Mean, mean_of
+from lightning_invariant.tracking.figures import PALETTE, equivariance_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.paper.sections import Row
+
+MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+INK = "#222222"
+
+
+def bars(rows: Sequence[Row], column: str, threshold: float, path: Path) -> Path:
+    """The equivariance error of each element, means over seeds.
+
+    Args:
+        rows: One line an element, from all seeds.
+        column: Of the error.
+        threshold: Error up to which an element counts as held.
+        path: PNG to write.
+    """
+    labels = dict.fromkeys(row.label for row in rows)
+    errors = {label: _mean(rows, label, column).mean for label in labels}
+    return _saved(equivariance_bars(errors, threshold), path)
+
+
+def against_size(rows: Sequence[Row], size: str, column: str, families: Sequence[str], path: Path) -> Path:
+    """A score against the number of features: a curve for each family "NAME SIZE", a line across for the rest.
+
+    Args:
+        rows: Lines of one table, from all seeds.
+        size: Fixed column with the number of features.
+        column: Of the score.
+        families: First words of the labels that differ in size only.
+        path: PNG to write.
+    """
+    figure, axes = _axes("features", f"{column} accuracy on turned digits")
+    for number, family in enumerate(families):
+        labels = list(dict.fromkeys(row.label for row in rows if row.label.split()[0] == family))
+        sizes = [next(row.fixed[size] for row in rows if row.label == label) for label in labels]
+        _curve(axes, number, family, sizes, [_mean(rows, label, column) for label in labels])
+    others = [label for label in dict.fromkeys(row.label for row in rows) if label.split()[0] not in families]
+    for number, label in enumerate(others):
+        height = _mean(rows, label, column).mean
+        place = next(row.fixed[size] for row in rows if row.label == label)
+        axes.plot([place], [height], "x", color=INK, markersize=6, zorder=3)
+        axes.annotate(label, (place, height), (6, 3 if number % 2 else -9), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return _saved(figure, path)
+
+
+def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str, path: Path, *, log: bool) -> Path:
+    """Curves against a number of samples, on a base-2 axis.
+
+    Args:
+        curves: Name to (x, mean over seeds).
+        x: Axis label.
+        y: Axis label.
+        path: PNG to write.
+        log: Whether y is logarithmic too.
+    """
+    figure, axes = _axes(x, y)
+    for number, (name, points) in enumerate(curves.items()):
+        _curve(axes, number, name, [place for place, _ in points], [mean for _, mean in points])
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    if log:
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend(frameon=False, fontsize=9)
+    return _saved(figure, path)
+
+
+def _mean(rows: Sequence[Row], label: str, column: str) -> Mean:
+    return mean_of([row.values[column] for row in rows if row.label == label])
+
+
+def _curve(axes: Any, number: int, name: str, places: Sequence[float], means: Sequence[Mean]) -> None:
+    axes.errorbar(
+        places,
+        [mean.mean for mean in means],
+        yerr=[mean.half or 0.0 for mean in means],
+        color=PALETTE[number % len(PALETTE)],
+        marker=MARKERS[number % len(MARKERS)],
+        linestyle=DASHES[number % len(DASHES)],
+        capsize=3,
+        label=name,
+    )
+
+
+def _axes(x: str, y: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.5), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
+    return figure, axes
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path

@@ -1,0 +1,79 @@
+"""Probes fitted on features of a bank, asked about features of queries."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+from lightning_invariant.metrics import orbit_distance
+from lightning_invariant.probes import accuracy, knn_vote, probe_predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+NEIGHBOURS, HIDDEN, MLP_EPOCHS, CHUNK = 5, 128, 30, 250
+NAMES = ("kNN", "ridge", "logistic", "MLP")
+"""Columns, in order: 5 nearest neighbours, ridge and logistic regression, one hidden layer of 128 units."""
+
+
+class Labelled:
+    """Rows of latents or features with their classes.
+
+    Args:
+        rows: Shape (N, D).
+        labels: Shape (N,).
+    """
+
+    def __init__(self, rows: Tensor, labels: Tensor) -> None:
+        self.rows, self.labels = rows, labels
+
+    def mapped(self, project: Callable[[Tensor], Tensor]) -> Labelled:
+        """The same samples by their features."""
+        with torch.no_grad():
+            return Labelled(torch.cat([project(part) for part in self.rows.split(1024)]), self.labels)
+
+
+def probe_accuracies(bank: Labelled, queries: Sequence[Labelled], seed: int) -> list[dict[str, float]]:
+    """Accuracy of each probe in `NAMES` on each set of queries.
+
+    Args:
+        bank: What the probes are fitted on.
+        queries: Sets of samples.
+        seed: Of the MLP.
+    """
+    rows = [part.rows for part in queries]
+    found = {
+        name: probe_predictions(probe, bank.rows, bank.labels, rows, neighbours=NEIGHBOURS)
+        for name, probe in zip(NAMES, ("knn", "linear", "logistic"), strict=False)
+    }
+    found["MLP"] = _mlp(bank, rows, seed)
+    return [{name: accuracy(found[name][number], part.labels) for name in NAMES} for number, part in enumerate(queries)]
+
+
+def quotient_accuracy(representation: str, bank: Labelled, queries: Labelled) -> float:
+    """Accuracy of 5 nearest neighbours by the exact distance between orbits, min_g |z - rho(g) w|."""
+    votes = []
+    for part in queries.rows.split(CHUNK):
+        distances = orbit_distance(part, bank.rows, representation, pairwise=True)
+        nearest = distances.topk(min(NEIGHBOURS, len(bank.rows)), dim=1, largest=False)
+        votes.append(knn_vote(nearest.values, bank.labels[nearest.indices]))
+    return accuracy(torch.cat(votes), queries.labels)
+
+
+def _mlp(bank: Labelled, queries: Sequence[Tensor], seed: int) -> list[Tensor]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    network = MLPClassifier((HIDDEN,), batch_size=min(128, len(bank.rows)), max_iter=MLP_EPOCHS, random_state=seed)
+    model = make_pipeline(StandardScaler(), network)
+    with warnings.catch_warnings():
+        # The number of epochs is fixed, so that all maps are given the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(bank.rows.double().numpy(), bank.labels.numpy())
+    return [torch.as_tensor(model.predict(rows.double().numpy())) for rows in queries]

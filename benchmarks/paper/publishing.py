@@ -1,0 +1,70 @@
+"""Writes what a run found: the paper's tables, and each recipe's results.json, pictures and encoder."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from benchmarks.paper.averages import numbers
+from benchmarks.paper.recipes import ENCODER
+from benchmarks.paper.sections import section
+from benchmarks.tables import Section, write_json, write_report
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from benchmarks.paper.averages import Table
+    from benchmarks.paper.sections import Row
+
+
+def write_paper(out: Path, tables: Mapping[str, Sequence[Table]], command: str, conditions: Mapping[str, str]) -> Path:
+    """All tables in one Markdown file.
+
+    Args:
+        out: The file is benchmarks/results/paper.md in it.
+        tables: Of each recipe.
+        command: What was run.
+        conditions: Seeds, versions.
+
+    Returns:
+        The file.
+    """
+    sections = []
+    for recipe, found in tables.items():
+        about = section(recipe)
+        for number, table in enumerate(found):
+            notes = [f"{about.TITLE}.", *about.NOTES] if number == 0 else []
+            columns = ["", *table.fixed, *table.columns]
+            sections.append(Section(f"{recipe}: {table.title}", columns, table.cells(), notes))
+    path = out / "benchmarks" / "results" / "paper.md"
+    title = "The recipes on real data: means over seeds, ± half of the 95% interval (Student's t)"
+    return write_report(path, title, sections, command, conditions)
+
+
+def write_recipe(
+    out: Path, recipe: str, tables: Sequence[Table], found: Mapping[int, Sequence[Row]], seed_folder: Path, command: str
+) -> Path:
+    """A recipe's results.json, pictures, and the encoder that the first seed exported, with its card and picture.
+
+    Args:
+        out: The files go to hub_configs/RECIPE in it.
+        recipe: Its name.
+        tables: Means over seeds.
+        found: Rows of each seed, for the pictures.
+        seed_folder: Of the first seed.
+        command: What was run.
+
+    Returns:
+        The folder.
+    """
+    folder = out / "hub_configs" / recipe
+    write_json(folder / "results.json", {"seeds": list(found), "tables": numbers(tables)}, command)
+    draw = getattr(section(recipe), "draw", None)
+    if draw is not None:
+        draw(dict(found), folder)
+    encoder = seed_folder / ENCODER
+    if encoder.is_dir():
+        shutil.rmtree(folder / ENCODER, ignore_errors=True)
+        shutil.copytree(encoder, folder / ENCODER)
+    return folder

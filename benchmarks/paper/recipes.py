@@ -1,0 +1,66 @@
+"""Trains the network of a recipe as LightningCLI does, once: a second call loads what the first one kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+from safetensors.torch import load_model, save_model
+
+from lightning_invariant.cli.recipes import lightning_cli, recipe_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytorch_lightning as pl
+
+ENCODER = "encoder"
+"""Folder that the callback exports to, beside the weights."""
+
+
+class Fitted(NamedTuple):
+    """A trained network, in eval mode, and its data, set up."""
+
+    network: pl.LightningModule
+    data: Any
+
+
+def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, name: str = "network") -> Fitted:
+    """The network of a recipe, trained with one seed.
+
+    Args:
+        recipe: Name of a folder in hub_configs.
+        folder: Keeps `NAME.safetensors`, and the exported encoder if the recipe's callbacks are kept.
+        seed: Of the weights, the choice and the order of the data.
+        changes: Dotted keys of the configuration to other values, such as "model.group" or "trainer.max_epochs";
+            "trainer.callbacks" to an empty list trains without the export.
+        name: Of the weights' file.
+    """
+    config = configuration(recipe, folder, seed, changes)
+    cli, weights = lightning_cli(config, run=False), folder / f"{name}.safetensors"
+    if weights.is_file():
+        load_model(cli.model, weights)
+    else:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        folder.mkdir(parents=True, exist_ok=True)
+        part = weights.with_suffix(".part")
+        save_model(cli.model, str(part))
+        part.replace(weights)
+    cli.datamodule.setup("fit")
+    return Fitted(cli.model.eval(), cli.datamodule)
+
+
+def configuration(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's configuration, with its output in `folder` and no logger."""
+    config = yaml.safe_load(recipe_path(recipe).read_text(encoding="utf-8"))
+    config["seed_everything"] = seed
+    config["data"].setdefault("init_args", {})["seed"] = seed
+    config["trainer"] |= {"logger": False, "default_root_dir": str(folder)}
+    for callback in config["trainer"].get("callbacks", []):
+        callback["init_args"]["export_dir"] = str(folder / ENCODER)
+    for key, value in changes.items():
+        part, _, last = key.rpartition(".")
+        section = config[part]
+        (section if part == "trainer" else section.setdefault("init_args", {}))[last] = value
+    return config

@@ -1,0 +1,66 @@
+"""What a section of the paper's tables is, and which there are.
+
+A section is a module here: TITLE, NOTES, `run(data_dir, seed, quick, folder) -> list[Row]` for ONE seed, and if it has
+pictures `draw(found: dict[int, list[Row]], folder: Path) -> list[Path]`; `folder` is its own, one a seed in `run`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+SECTIONS = {
+    "rotated-mnist-c8": "rotated_mnist",
+    "molecules-permutation-vae": "molecules_permutation",
+    "augmented-cnn": "augmented",
+    "molecules-o3": "molecules_o3",
+}
+"""Name of a recipe, as its folder in hub_configs, to its module in this package."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one seed gave for one line of one table; lines with equal table and label are averaged over seeds.
+
+    Args:
+        table: Heading of the table that the line belongs to, the same for all of its lines.
+        label: First cell of the line.
+        values: Column name, units included, to the number; all finite.
+        fixed: Column name to a cell that no seed changes, such as the size or a guarantee; these columns come first.
+    """
+
+    table: str
+    label: str
+    values: Mapping[str, float]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Section(Protocol):
+    """A module of this package, as seen by the command."""
+
+    TITLE: str
+    NOTES: Sequence[str]
+
+    def run(self, data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]:
+        """Train and measure with one seed; data is downloaded where `data_dir` is None."""
+        ...
+
+
+def available() -> list[str]:
+    """The recipes whose section is there."""
+    return [name for name, module in SECTIONS.items() if importlib.util.find_spec(f"benchmarks.paper.{module}")]
+
+
+def section(name: str) -> Section:
+    """The module of a recipe.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if name not in SECTIONS:
+        raise ValueError(f"Expected a recipe among {', '.join(SECTIONS)} but got {name!r}.")
+    return cast("Section", importlib.import_module(f"benchmarks.paper.{SECTIONS[name]}"))

@@ -1,0 +1,53 @@
+"""What each seed of each recipe gave, one file each, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.paper.sections import Row
+from lightning_invariant import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROWS = "rows.json"
+
+
+class Store:
+    """A folder with one folder a recipe and seed.
+
+    Args:
+        root: Made where it does not exist.
+        quick: Quick and full runs are kept apart.
+    """
+
+    def __init__(self, root: Path, *, quick: bool) -> None:
+        self.root = root / ("quick" if quick else "full")
+
+    def folder(self, recipe: str, seed: int) -> Path:
+        """Where one seed keeps its things; made here."""
+        folder = self.root / recipe / f"seed-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def load(self, recipe: str, seed: int) -> list[Row] | None:
+        """Rows of a finished seed; None if there are none, or those of another version."""
+        path = self.folder(recipe, seed) / ROWS
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return [Row(**row) for row in kept["rows"]] if kept.get("version") == __version__ else None
+
+    def save(self, recipe: str, seed: int, rows: Sequence[Row]) -> None:
+        """Keep the rows of a seed, whole or not at all."""
+        path = self.folder(recipe, seed) / ROWS
+        part = path.with_suffix(".part")
+        content = {"version": __version__, "rows": [asdict(row) for row in rows]}
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.replace(path)
+
+    def forget(self, recipe: str, seed: int) -> None:
+        """Start a seed again from nothing."""
+        shutil.rmtree(self.folder(recipe, seed))

@@ -1,0 +1,154 @@
+"""The paper's command on a set of a few images: tables, means, going on after an interruption."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.zoo.tiny_mnist import write_tiny_mnist
+
+RECIPE = "rotated-mnist-c8"
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    import benchmarks.paper.__main__ as command
+
+    return command
+
+
+@pytest.fixture
+def small(monkeypatch, paper):
+    """Sections at a size that trains in seconds."""
+    from benchmarks.paper import augmented, rotated_mnist
+
+    monkeypatch.setattr(rotated_mnist, "QUICK", rotated_mnist.Sizes(64, 1, 40, 40, 60))
+    monkeypatch.setattr(rotated_mnist, "SIZES", (16, 32))
+    monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 40, 40, 60))
+    monkeypatch.setattr(augmented, "SAMPLES", (1, 2, 4))
+    monkeypatch.setattr(augmented, "NETWORKS", dict(list(augmented.NETWORKS.items())[:2]))
+    return paper
+
+
+class Counted:
+    """A section that counts its runs and stops at one seed."""
+
+    TITLE, NOTES = "Counted", ["a note"]
+
+    def __init__(self, row):
+        self.row, self.ran, self.stop = row, [], None
+
+    def run(self, data_dir, seed, quick, folder):
+        if seed == self.stop:
+            raise KeyboardInterrupt
+        self.ran.append(seed)
+        return [self.row("T", "one", {"score": float(seed)}, {"size": 3}), self.row("T", "two", {"other": 1.0})]
+
+
+@pytest.fixture
+def counted(monkeypatch, paper):
+    from benchmarks.paper import publishing, sections
+
+    found = Counted(sections.Row)
+    for module in (paper, publishing):
+        monkeypatch.setattr(module, "section", lambda name: found)
+    return found
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(paper, counted, tmp_path):
+    arguments = ["--recipes", RECIPE, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    counted.stop = 2
+    with pytest.raises(KeyboardInterrupt):
+        paper.main([*arguments, "--seeds", "0", "1", "2"])
+    counted.stop = None
+    assert paper.main([*arguments, "--seeds", "0", "1", "2"]) == 0
+    assert counted.ran == [0, 1, 2]
+    assert paper.main([*arguments, "--seeds", "1", "--fresh"]) == 0
+    assert counted.ran == [0, 1, 2, 1]
+
+
+def test_the_tables_give_means_intervals_and_conditions(paper, counted, tmp_path):
+    data = tmp_path / "secret place"
+    data.mkdir()
+    arguments = [
+        "--recipes",
+        RECIPE,
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(tmp_path),
+        "--seeds",
+        "1",
+        "2",
+        "3",
+    ]
+    assert paper.main([*arguments, "--data-dir", str(data)]) == 0
+    text = (tmp_path / "benchmarks" / "results" / "paper.md").read_text()
+    assert "| one | 3 | 2.000 ± 2.5 |  |" in text  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
+    assert "| two |  |  | 1.000 ± 0 |" in text
+    assert "- seeds: 1 2 3" in text
+    assert "--data-dir FOLDER" in text
+    assert "secret place" not in text
+    results = json.loads((tmp_path / "hub_configs" / RECIPE / "results.json").read_text())
+    assert results["tables"]["T"]["one"]["score"]["values"] == [1.0, 2.0, 3.0]
+    assert "FOLDER" in results["conditions"]["command"]
+
+
+def test_the_interval_is_that_of_scipy(paper):
+    stats = pytest.importorskip("scipy.stats")
+    from benchmarks.paper.averages import mean_of
+
+    values = [0.91, 0.94, 0.92, 0.97]
+    low, high = stats.t.interval(0.95, 3, loc=sum(values) / 4, scale=stats.sem(values))
+    assert mean_of(values).half == pytest.approx((high - low) / 2)
+    assert mean_of([0.5]).half is None
+
+
+@pytest.mark.parametrize(("values", "message"), [({"x": math.nan}, "finite numbers"), ({"y": 1.0}, "every seed")])
+def test_numbers_that_cannot_be_averaged_are_refused(paper, values, message):
+    from benchmarks.paper.averages import averaged
+    from benchmarks.paper.sections import Row
+
+    with pytest.raises(ValueError, match=message):
+        averaged({0: [Row("T", "one", {"x": 1.0})], 1: [Row("T", "one", values)]})
+
+
+def test_a_folder_that_is_not_there_is_refused_before_anything_runs(paper, counted, tmp_path, capsys):
+    assert paper.main(["--data-dir", str(tmp_path / "none"), "--work", str(tmp_path / "w")]) == 2
+    assert "Expected a folder with the data" in capsys.readouterr().err
+    assert counted.ran == []
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, "augmented-cnn"])
+def test_a_recipe_is_measured_from_end_to_end(small, recipe, tmp_path):
+    data = write_tiny_mnist(tmp_path, training=130, testing=40)
+    arguments = ["--quick", "--recipes", recipe, "--data-dir", str(data), "--work", str(tmp_path / "work")]
+    assert small.main(arguments) == 0
+    out = tmp_path / "work" / "quick"
+    text = (out / "benchmarks" / "results" / "paper.md").read_text()
+    tables = json.loads((out / "hub_configs" / recipe / "results.json").read_text())["tables"]
+    scores = [
+        line[name]["mean"] for table in tables.values() for line in table.values() for name in line if name == "kNN"
+    ]
+    assert len(scores) > 10
+    assert all(0 <= score <= 1 for score in scores)
+    assert (out / "hub_configs" / recipe / "encoder" / "config.json").is_file()
+    assert len(list((out / "hub_configs" / recipe).glob("*.png"))) == 2
+    if recipe == RECIPE:
+        held = tables["The symmetry that holds"]
+        assert held["error at most 0.001"]["rotations that hold"]["mean"] in (4, 8)
+        assert "| 90° |" in text
+    else:
+        table = tables["CNN, trained on turned digits"]
+        assert "residual" in table["mean of 4"]
+        assert "residual" not in table["mean of 1"]
+
+
+def test_an_unknown_recipe_is_refused(paper):
+    from benchmarks.paper.sections import section
+
+    with pytest.raises(ValueError, match="rotated-mnist-c8"):
+        section("nothing")
