@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recipes",
         nargs="+",
-        choices=list(SECTIONS),
+        choices=available(),
         default=available(),
         metavar="NAME",
         help=f"{', '.join(SECTIONS)}",

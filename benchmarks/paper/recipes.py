@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 
 from lightning_invariant.cli.recipes import lightning_cli, recipe_path
@@ -20,10 +22,11 @@ ENCODER = "encoder"
 
 
 class Fitted(NamedTuple):
-    """A trained network, in eval mode, and its data, set up."""
+    """A trained network, in eval mode, its data, set up, and how long the training took, reports included."""
 
     network: pl.LightningModule
     data: Any
+    seconds: float
 
 
 def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, name: str = "network") -> Fitted:
@@ -39,16 +42,23 @@ def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, 
     """
     config = configuration(recipe, folder, seed, changes)
     cli, weights = lightning_cli(config, run=False), folder / f"{name}.safetensors"
-    if weights.is_file():
-        load_model(cli.model, weights)
-    else:
+    if not weights.is_file():
+        started = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = weights.with_suffix(".part")
-        save_model(cli.model, str(part))
-        part.replace(weights)
+        _keep(cli.model, weights, time.perf_counter() - started)
+    load_model(cli.model, weights)
+    with safe_open(weights, "pt") as file:
+        seconds = float(file.metadata()["seconds"])
     cli.datamodule.setup("fit")
-    return Fitted(cli.model.eval(), cli.datamodule)
+    return Fitted(cli.model.eval(), cli.datamodule, seconds)
+
+
+def _keep(network: pl.LightningModule, weights: Path, seconds: float) -> None:
+    """Write the weights, whole or not at all."""
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    part = weights.with_suffix(".part")
+    save_model(network, str(part), {"seconds": str(seconds)})
+    part.replace(weights)
 
 
 def configuration(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any]) -> dict[str, Any]:

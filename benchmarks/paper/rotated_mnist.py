@@ -84,14 +84,14 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     }
     plain = fitted(RECIPE, folder, seed, changes)
     alone = {**changes, "trainer.callbacks": []}
-    invariant = fitted(RECIPE, folder, seed, {**alone, "model.invariant": True}, name="invariant").network
-    mirrored = fitted(RECIPE, folder, seed, {**alone, "model.group": "D4"}, name="d4").network
+    invariant = fitted(RECIPE, folder, seed, {**alone, "model.invariant": True}, name="invariant")
+    mirrored = fitted(RECIPE, folder, seed, {**alone, "model.group": "D4"}, name="d4")
     digits = _digits(plain, sizes, seed)
     return [
-        *_probes(plain.network, invariant, digits, seed),
-        *_heads({"equivariant": plain.network, "invariant by itself": invariant}, digits),
+        *_probes(plain.network, invariant.network, digits, seed),
+        *_heads({"equivariant": plain, "invariant by itself": invariant, "equivariant, D4": mirrored}, digits),
         *_elements(plain.network, digits),
-        *_mirrored(mirrored, digits, seed),
+        *_mirrored(mirrored.network, digits, seed),
     ]
 
 
@@ -174,15 +174,16 @@ def _row(table: str, label: str, scores: dict[str, float], text: str, size: int 
     return Row(table, label, scores, {"size": Representation.parse(text).size if size is None else size})
 
 
-def _heads(networks: dict[str, Any], digits: Digits) -> list[Row]:
+def _heads(fits: dict[str, Fitted], digits: Digits) -> list[Row]:
+    """Accuracy of the classifiers that the networks were trained with, and what the training took."""
     rows = []
-    for label, network in networks.items():
+    for label, fit in fits.items():
         with torch.no_grad():
             found = {
-                name: accuracy(torch.cat([network(part).argmax(1) for part in x.split(256)]), digits.labels)
+                name: accuracy(torch.cat([fit.network(part).argmax(1) for part in x.split(256)]), digits.labels)
                 for name, x in (("upright", digits.upright), ("turned", digits.queries))
             }
-        rows.append(Row(HEADS, label, found))
+        rows.append(Row(HEADS, label, {**found, "training, s": fit.seconds}))
     return rows
 
 

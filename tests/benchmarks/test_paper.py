@@ -22,12 +22,13 @@ def paper(monkeypatch):
 @pytest.fixture
 def small(monkeypatch, paper):
     """Sections at a size that trains in seconds."""
-    from benchmarks.paper import augmented, rotated_mnist
+    from benchmarks.paper import augmented, probing, rotated_mnist
 
     monkeypatch.setattr(rotated_mnist, "QUICK", rotated_mnist.Sizes(64, 1, 40, 40, 60))
-    monkeypatch.setattr(rotated_mnist, "SIZES", (16, 32))
+    monkeypatch.setattr(rotated_mnist, "SIZES", (16,))
+    monkeypatch.setattr(probing, "MLP_EPOCHS", 2)
     monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 40, 40, 60))
-    monkeypatch.setattr(augmented, "SAMPLES", (1, 2, 4))
+    monkeypatch.setattr(augmented, "SAMPLES", (1, 4))
     monkeypatch.setattr(augmented, "NETWORKS", dict(list(augmented.NETWORKS.items())[:2]))
     return paper
 

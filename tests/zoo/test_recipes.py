@@ -5,6 +5,7 @@ import torch
 
 from lightning_invariant import InvariantEncoder
 from lightning_invariant.cli import main
+from lightning_invariant.cli.recipes import lightning_cli, recipe_path
 from lightning_invariant.metrics import invariance_error
 from tests.zoo.tiny_mnist import write_tiny_mnist
 
@@ -25,6 +26,13 @@ def test_a_recipe_trains_and_exports_invariant_features(recipe, tmp_path, monkey
         turned = x.rot90(1, (2, 3))
         assert invariance_error(encoder(turned), features) < 1e-3
         assert invariance_error(encoder.latent(turned), latents) > 0.05
+
+
+def test_the_variant_with_flips_declares_its_group():
+    cli = lightning_cli(["--config", str(recipe_path("rotated-mnist-d4")), "--trainer.logger=false"], run=False)
+    assert cli.model.encoder.order == 8
+    assert cli.model.hparams.group == "D4"
+    assert str(cli.trainer.callbacks[0].representation) == "D4: 32 regular"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
