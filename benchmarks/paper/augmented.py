@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from benchmarks.paper import pictures
 from benchmarks.paper.averages import mean_of
 from benchmarks.paper.probing import Labelled, probe_accuracies
 from benchmarks.paper.recipes import fitted
-from benchmarks.paper.sections import Row
+from benchmarks.paper.sections import Claim, Row
 from lightning_invariant import projections as P
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions import ImageAction, mean_distance
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from benchmarks.paper.averages import Table
 
 RECIPE = "augmented-cnn"
 TITLE = "Augmented MNIST: an ordinary CNN and a small vision transformer, with and without random turns in training"
@@ -107,6 +110,19 @@ def draw(found: dict[int, list[Row]], folder: Path) -> list[Path]:
             log=False,
         ),
     ]
+
+
+def expected(tables: list[Table]) -> list[Claim]:
+    """The residual falls with K, and projected latents beat raw ones, for each network."""
+    most, claims = f"mean of {max(SAMPLES)}", []
+    for table in tables:
+        residuals = [table.mean(f"mean of {count}", RESIDUAL) for count in SAMPLES if count > 1]
+        falling = all(later < earlier for earlier, later in pairwise(residuals))
+        gap = table.mean(most, "kNN") - table.mean("raw", "kNN")
+        path = " to ".join(f"{value:.3f}" for value in (residuals[0], residuals[-1]))
+        claims.append(Claim(f"{table.title}: the residual of the mean falls at every step of K", path, falling))
+        claims.append(Claim(f"{table.title}: kNN of the {most} above raw", f"{gap:+.3f}", gap > 0))
+    return claims
 
 
 def _curves(found: dict[int, list[Row]], column: str) -> dict[str, list[tuple[float, Any]]]:

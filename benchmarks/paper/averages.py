@@ -25,6 +25,8 @@ class Mean(NamedTuple):
     values: list[float]
 
     def __str__(self) -> str:
+        if self.half is None and self.mean == int(self.mean) and self.mean > 1:
+            return f"{self.mean:.0f}"
         digits = 3 if abs(self.mean) < 100 else 1
         text = f"{self.mean:.2g}" if 0 < abs(self.mean) < 1e-3 else f"{self.mean:.{digits}f}"
         return text if self.half is None else f"{text} ± {self.half:.2g}"
@@ -37,6 +39,10 @@ class Table(NamedTuple):
     fixed: list[str]
     columns: list[str]
     lines: dict[str, tuple[dict[str, Any], dict[str, Mean]]]
+
+    def mean(self, label: str, column: str) -> float:
+        """One mean."""
+        return self.lines[label][1][column].mean
 
     def cells(self) -> list[list[Any]]:
         """Cells of every line; empty where a line has no such column."""

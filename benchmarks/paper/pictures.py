@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.paper.sections import Row
 
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-INK = "#222222"
+SINGLES = "X*Pp<>h8"
 
 
 def bars(rows: Sequence[Row], column: str, threshold: float, path: Path) -> Path:
@@ -32,7 +32,7 @@ def bars(rows: Sequence[Row], column: str, threshold: float, path: Path) -> Path
 
 
 def against_size(rows: Sequence[Row], size: str, column: str, families: Sequence[str], path: Path) -> Path:
-    """A score against the number of features: a curve for each family "NAME SIZE", a line across for the rest.
+    """A score against the number of features: a curve for each family "NAME SIZE", a single mark for the rest.
 
     Args:
         rows: Lines of one table, from all seeds.
@@ -48,13 +48,14 @@ def against_size(rows: Sequence[Row], size: str, column: str, families: Sequence
         _curve(axes, number, family, sizes, [_mean(rows, label, column) for label in labels])
     others = [label for label in dict.fromkeys(row.label for row in rows) if label.split()[0] not in families]
     for number, label in enumerate(others):
-        height = _mean(rows, label, column).mean
         place = next(row.fixed[size] for row in rows if row.label == label)
-        axes.plot([place], [height], "x", color=INK, markersize=6, zorder=3)
-        axes.annotate(label, (place, height), (6, 3 if number % 2 else -9), textcoords="offset points", fontsize=8)
+        height, colour = _mean(rows, label, column).mean, PALETTE[(len(families) + number) % len(PALETTE)]
+        axes.plot(
+            [place], [height], SINGLES[number % len(SINGLES)], color=colour, markersize=9, label=label, linestyle="none"
+        )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return _saved(figure, path)
 
 
@@ -76,7 +77,7 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     if log:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return _saved(figure, path)
 
 

@@ -37,6 +37,10 @@ def write_paper(out: Path, tables: Mapping[str, Sequence[Table]], command: str, 
             notes = [f"{about.TITLE}.", *about.NOTES] if number == 0 else []
             columns = ["", *table.fixed, *table.columns]
             sections.append(Section(f"{recipe}: {table.title}", columns, table.cells(), notes))
+        expected = getattr(about, "expected", None)
+        if expected is not None:
+            rows = [[claim.text, claim.found, "yes" if claim.holds else "NO"] for claim in expected(list(found))]
+            sections.append(Section(f"{recipe}: expected and found", ["expected", "found", "holds"], rows))
     path = out / "benchmarks" / "results" / "paper.md"
     title = "The recipes on real data: means over seeds, ± half of the 95% interval (Student's t)"
     return write_report(path, title, sections, command, conditions)

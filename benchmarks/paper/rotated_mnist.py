@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from benchmarks.paper import pictures
 from benchmarks.paper.probing import Labelled, probe_accuracies, quotient_accuracy
 from benchmarks.paper.recipes import Fitted, fitted
-from benchmarks.paper.sections import Row
+from benchmarks.paper.sections import Claim, Row
 from lightning_invariant import projections as P
 from lightning_invariant.groups import O2, SO2, Representation
 from lightning_invariant.groups.actions import ImageAction
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from benchmarks.paper.averages import Table
+
 RECIPE = "rotated-mnist-c8"
 TITLE = "Rotated MNIST: a C8-equivariant classifier trained on upright digits"
 UPRIGHT, TURNED = "Probes fitted on upright digits", "Probes fitted on turned digits"
 HEADS, ELEMENTS, HOLDS = "The networks' own classifiers", "Equivariance error by angle", "The symmetry that holds"
 D4 = "The same with D4, queries turned and mirrored"
+BEST = "MaxFilter 1024"
 SIZES = (32, 64, 256, 1024)
 RANDOM = ("RandomFeatures", "MaxFilter", "SortedCoorbits")
 COPIES = 8
@@ -103,6 +106,23 @@ def draw(found: dict[int, list[Row]], folder: Path) -> list[Path]:
         pictures.against_size(sized, "size", "kNN", RANDOM, folder / "accuracy_against_size.png"),
         pictures.bars(
             [row for row in rows if row.table == ELEMENTS], "error", LIMITS[1], folder / "equivariance_error.png"
+        ),
+    ]
+
+
+def expected(tables: list[Table]) -> list[Claim]:
+    """Projected latents beat raw ones, and lose little against exact distances and an invariant architecture."""
+    upright = next(table for table in tables if table.title == UPRIGHT)
+    projected, raw, exact, alone = (
+        upright.mean(label, "kNN") for label in (BEST, "raw", "exact quotient metric", "invariant by itself")
+    )
+    return [
+        Claim(f"kNN of {BEST} at least 0.25 above raw", f"{projected - raw:+.3f}", projected >= raw + 0.25),
+        Claim(f"kNN of {BEST} within 0.02 of the exact metric", f"{projected - exact:+.3f}", projected >= exact - 0.02),
+        Claim(
+            f"kNN of {BEST} within 0.02 of the invariant architecture",
+            f"{projected - alone:+.3f}",
+            projected >= alone - 0.02,
         ),
     ]
 

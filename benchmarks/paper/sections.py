@@ -2,6 +2,7 @@
 
 A section is a module here: TITLE, NOTES, `run(data_dir, seed, quick, folder) -> list[Row]` for ONE seed, and if it has
 pictures `draw(found: dict[int, list[Row]], folder: Path) -> list[Path]`; `folder` is its own, one a seed in `run`.
+If something was expected: `expected(tables: list[averages.Table]) -> list[Claim]`, judged on means over seeds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,21 @@ class Row:
     label: str
     values: Mapping[str, float]
     fixed: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was expected before it was measured.
+
+    Args:
+        text: The expectation, a sentence.
+        found: What was measured.
+        holds: Whether it is so.
+    """
+
+    text: str
+    found: str
+    holds: bool
 
 
 class Section(Protocol):

@@ -26,6 +26,7 @@ def small(monkeypatch, paper):
 
     monkeypatch.setattr(rotated_mnist, "QUICK", rotated_mnist.Sizes(64, 1, 40, 40, 60))
     monkeypatch.setattr(rotated_mnist, "SIZES", (16,))
+    monkeypatch.setattr(rotated_mnist, "BEST", "MaxFilter 16")
     monkeypatch.setattr(probing, "MLP_EPOCHS", 2)
     monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 40, 40, 60))
     monkeypatch.setattr(augmented, "SAMPLES", (1, 4))
@@ -130,6 +131,7 @@ def test_a_recipe_is_measured_from_end_to_end(small, recipe, tmp_path):
     assert small.main(arguments) == 0
     out = tmp_path / "work" / "quick"
     text = (out / "benchmarks" / "results" / "paper.md").read_text()
+    assert text.count("| yes |") + text.count("| NO |") in (3, 4)
     tables = json.loads((out / "hub_configs" / recipe / "results.json").read_text())["tables"]
     scores = [
         line[name]["mean"] for table in tables.values() for line in table.values() for name in line if name == "kNN"
@@ -153,3 +155,18 @@ def test_an_unknown_recipe_is_refused(paper):
 
     with pytest.raises(ValueError, match="rotated-mnist-c8"):
         section("nothing")
+
+
+def test_what_was_expected_is_judged_on_means(paper):
+    from benchmarks.paper import rotated_mnist
+    from benchmarks.paper.averages import averaged
+    from benchmarks.paper.sections import Row
+
+    def claims(projected):
+        scores = {rotated_mnist.BEST: projected, "raw": 0.5, "exact quotient metric": 0.9, "invariant by itself": 0.95}
+        rows = [Row(rotated_mnist.UPRIGHT, label, {"kNN": score}) for label, score in scores.items()]
+        return [claim.holds for claim in rotated_mnist.expected(averaged({0: rows}))]
+
+    assert claims(0.94) == [True, True, True]
+    assert claims(0.90) == [True, True, False]
+    assert claims(0.70) == [False, False, False]

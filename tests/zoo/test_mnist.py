@@ -1,5 +1,6 @@
 """MNIST from files: what is read, and what is said about files that are not MNIST."""
 
+import gzip
 import sys
 from urllib.error import URLError
 
@@ -59,7 +60,7 @@ def test_a_missing_file_is_named(folder):
         load_mnist(str(folder))
 
 
-@pytest.mark.parametrize("content", [b"no gzip", b"\x1f\x8b cut off"])
+@pytest.mark.parametrize("content", [b"no gzip", b"\x1f\x8b cut off", gzip.compress(b"0" * 99)[:-20] + b"1" * 20])
 def test_a_broken_file_is_named(folder, content):
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(content)
     with pytest.raises(InvariantError, match=r"t10k-images-idx3-ubyte\.gz cannot be read"):
@@ -71,6 +72,24 @@ def test_other_arrays_are_refused(folder, shape):
     write_idx(folder / "t10k-images-idx3-ubyte.gz", torch.zeros(shape))
     with pytest.raises(InvariantError, match="images of 28 x 28"):
         load_mnist(str(folder))
+
+
+def test_a_file_without_its_numbers_is_refused(folder):
+    (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x09"))
+    with pytest.raises(InvariantError, match=r"sizes \[9\] and 0 bytes"):
+        load_mnist(str(folder))
+
+
+def test_images_without_labels_are_refused(folder):
+    write_idx(folder / "t10k-labels-idx1-ubyte.gz", torch.zeros(59))
+    with pytest.raises(InvariantError, match=r"has 60 and t10k-labels-idx1-ubyte\.gz 59"):
+        load_mnist(str(folder))
+
+
+def test_fewer_images_than_a_batch_are_one_batch(folder):
+    data = MNIST(str(folder), batch_size=64, train_size=10, validation_size=60)
+    data.setup("fit")
+    assert [len(x) for x, _ in data.train_dataloader()] == [10]
 
 
 def test_more_images_than_there_are(folder):
