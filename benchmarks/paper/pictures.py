@@ -45,7 +45,7 @@ def against_size(rows: Sequence[Row], size: str, column: str, families: Sequence
     for number, family in enumerate(families):
         labels = list(dict.fromkeys(row.label for row in rows if row.label.split()[0] == family))
         sizes = [next(row.fixed[size] for row in rows if row.label == label) for label in labels]
-        _curve(axes, number, family, sizes, [_mean(rows, label, column) for label in labels])
+        _curve(axes, (number, number), family, sizes, [_mean(rows, label, column) for label in labels])
     others = [label for label in dict.fromkeys(row.label for row in rows) if label.split()[0] not in families]
     for number, label in enumerate(others):
         place = next(row.fixed[size] for row in rows if row.label == label)
@@ -63,7 +63,7 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     """Curves against a number of samples, on a base-2 axis.
 
     Args:
-        curves: Name to (x, mean over seeds).
+        curves: Name to (x, mean over seeds); two that follow each other share a colour.
         x: Axis label.
         y: Axis label.
         path: PNG to write.
@@ -71,7 +71,7 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     """
     figure, axes = _axes(x, y)
     for number, (name, points) in enumerate(curves.items()):
-        _curve(axes, number, name, [place for place, _ in points], [mean for _, mean in points])
+        _curve(axes, (number // 2, number % 2), name, [place for place, _ in points], [mean for _, mean in points])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     if log:
@@ -85,14 +85,16 @@ def _mean(rows: Sequence[Row], label: str, column: str) -> Mean:
     return mean_of([row.values[column] for row in rows if row.label == label])
 
 
-def _curve(axes: Any, number: int, name: str, places: Sequence[float], means: Sequence[Mean]) -> None:
+def _curve(axes: Any, look: tuple[int, int], name: str, places: Sequence[float], means: Sequence[Mean]) -> None:
+    """Colour by the first number of the look, mark and line by the second."""
+    colour, style = look
     axes.errorbar(
         places,
         [mean.mean for mean in means],
         yerr=[mean.half or 0.0 for mean in means],
-        color=PALETTE[number % len(PALETTE)],
-        marker=MARKERS[number % len(MARKERS)],
-        linestyle=DASHES[number % len(DASHES)],
+        color=PALETTE[colour % len(PALETTE)],
+        marker=MARKERS[style % len(MARKERS)],
+        linestyle=DASHES[style % len(DASHES)],
         capsize=3,
         label=name,
     )
