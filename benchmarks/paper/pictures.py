@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.paper.sections import Row
 
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
-SINGLES = "X*Pp<>h8"
+SINGLES = "X*Pp<>h8dv"
 
 
 def bars(rows: Sequence[Row], column: str, threshold: float, path: Path) -> Path:

@@ -6,9 +6,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from benchmarks.paper.averages import numbers
-from benchmarks.paper.recipes import ENCODER
 from benchmarks.paper.sections import section
 from benchmarks.tables import Section, write_json, write_report
+from lightning_invariant.hub.bundled import EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,8 +67,8 @@ def write_recipe(
     draw = getattr(section(recipe), "draw", None)
     if draw is not None:
         draw(dict(found), folder)
-    encoder = seed_folder / ENCODER
+    encoder = seed_folder / EXPORT
     if encoder.is_dir():
-        shutil.rmtree(folder / ENCODER, ignore_errors=True)
-        shutil.copytree(encoder, folder / ENCODER)
+        shutil.rmtree(folder / EXPORT, ignore_errors=True)
+        shutil.copytree(encoder, folder / EXPORT)
     return folder

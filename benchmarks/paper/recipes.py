@@ -11,14 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 
 from lightning_invariant.cli.recipes import lightning_cli, recipe_path
+from lightning_invariant.hub.bundled import EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytorch_lightning as pl
-
-ENCODER = "encoder"
-"""Folder that the callback exports to, beside the weights."""
 
 
 class Fitted(NamedTuple):
@@ -68,7 +66,7 @@ def configuration(recipe: str, folder: Path, seed: int, changes: Mapping[str, An
     config["data"].setdefault("init_args", {})["seed"] = seed
     config["trainer"] |= {"logger": False, "default_root_dir": str(folder)}
     for callback in config["trainer"].get("callbacks", []):
-        callback["init_args"]["export_dir"] = str(folder / ENCODER)
+        callback["init_args"]["export_dir"] = str(folder / EXPORT)
     for key, value in changes.items():
         part, _, last = key.rpartition(".")
         section = config[part]
