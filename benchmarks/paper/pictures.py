@@ -76,7 +76,7 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     axes.xaxis.set_major_formatter("{x:g}")
     if log:
         axes.set_yscale("log", base=2)
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:.2g}")
     figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return _saved(figure, path)
 

@@ -28,7 +28,7 @@ def small(monkeypatch, paper):
     monkeypatch.setattr(rotated_mnist, "SIZES", (16,))
     monkeypatch.setattr(rotated_mnist, "BEST", "MaxFilter 16")
     monkeypatch.setattr(probing, "MLP_EPOCHS", 2)
-    monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 40, 40, 60))
+    monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 1, 40, 40, 60))
     monkeypatch.setattr(augmented, "SAMPLES", (1, 4))
     monkeypatch.setattr(augmented, "NETWORKS", dict(list(augmented.NETWORKS.items())[:2]))
     return paper
