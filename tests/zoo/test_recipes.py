@@ -41,6 +41,10 @@ def test_the_figures_of_the_recipes_are_those_that_the_command_wrote():
     lines = ("raw", "MaxFilter 1024", "exact quotient metric", "invariant by itself")
     rotated = [score("rotated-mnist-c8", "Probes fitted on upright digits", label) for label in lines]
     assert f"| equivariant under C8 | {' | '.join(rotated)} |" in readme
+    alone = "invariant by itself"
+    lines = (f"{alone}: MaxFilter 1024", f"{alone}: exact quotient metric", alone)
+    trained = [score("rotated-mnist-c8", "Probes fitted on upright digits", label) for label in lines]
+    assert f"| of the network that is {alone} |  | {' | '.join(trained)} |" in readme
     for network in ("CNN, trained on turned digits", "CNN, trained on upright digits"):
         sampled = [score("augmented-cnn", network, label) for label in ("raw", "mean of 32")]
         assert f"| {network} | {' | '.join(sampled)} |" in readme
