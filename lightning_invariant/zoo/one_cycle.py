@@ -1,4 +1,4 @@
-"""The schedule that the image recipes train with."""
+"""The optimiser and schedule of the recipes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 
-def one_cycle(module: pl.LightningModule, lr: float) -> OptimizerLRScheduler:
-    """Adam with one cycle of learning rates over the whole training.
+def one_cycle(
+    module: pl.LightningModule, lr: float, *, warm_up: float = 0.3, decay: float = 0.0
+) -> OptimizerLRScheduler:
+    """AdamW whose learning rate rises first and then falls to zero along a cosine, over the whole training.
 
     Args:
-        module: Attached to its Trainer.
+        module: Attached to a Trainer, which knows how many steps there are.
         lr: The highest rate.
+        warm_up: Share of the steps in which it rises.
+        decay: Weight decay; without any this is Adam.
 
     Source:
-        Smith and Topin 2018 (arXiv 1708.07120).
+        Smith and Topin 2018 (1708.07120); Loshchilov and Hutter 2019 (1711.05101).
     """
-    optimizer = torch.optim.Adam(module.parameters(), lr=lr)
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(1, steps))
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=decay)
+    # A schedule needs two steps at least, a dry run has one.
+    steps = max(int(module.trainer.estimated_stepping_batches), 2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warm_up)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,107 @@
+"""QM7: small organic molecules in space with their heat of formation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_invariant.errors import InvariantError
+from lightning_invariant.zoo.data_files import data_file
+from lightning_invariant.zoo.xyz_files import ENERGIES, read_xyz_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+HOLDS = (
+    "the first of which is a NumPy archive of charges Z (M, 23), 0 where there is no atom, positions R (M, 23, 3) in "
+    "angstrom, and heats of formation E_col1 (M,) in kcal/mol"
+)
+SOURCE = (
+    "The repository qmlcode/qmllib on GitHub has the set among its tests: the folder that holds hof_qm7.txt and the "
+    "folder qm7 of xyz files will do."
+)
+PLACES = 23
+"""Most atoms of a molecule."""
+
+
+class Qm7(pl.LightningDataModule):
+    """7,101 molecules of up to 23 atoms with their heat of formation (PBE0/def2-TZVP), split at random.
+
+    Args:
+        data_dir: Folder with qm7.npz or with hof_qm7.txt and the folder qm7 of xyz files, or one with a folder
+            "molecules" that has them; there is no download.
+        batch_size: Molecules a step.
+        validation_share: Share of the molecules kept for validation.
+        limit: Use only so many molecules, drawn at random; all of them if None.
+        seed: Of the split and of the order of training.
+
+    Raises:
+        InvariantError: The file is not there, or holds something else; when data is asked for.
+        ValueError: A share outside (0, 1).
+
+    Source:
+        Rupp, Tkatchenko, Mueller and von Lilienfeld 2012 (1109.2618); Blum and Reymond 2009 for the molecules.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | None = None,
+        batch_size: int = 64,
+        validation_share: float = 0.2,
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < validation_share < 1:
+            raise ValueError(f"Expected a validation share between 0 and 1 but got {validation_share}.")
+        self.data_dir, self.batch_size, self.validation_share = data_dir, batch_size, validation_share
+        self.limit, self.seed = limit, seed
+
+    def setup(self, stage: str) -> None:
+        """Load and split the molecules."""
+        atoms, heat = load_qm7(self.data_dir)
+        order = torch.randperm(len(heat), generator=torch.Generator().manual_seed(self.seed))[: self.limit]
+        cut = int(self.validation_share * len(order))
+        self.validation = TensorDataset(atoms[order[:cut]], heat[order[:cut]])
+        self.training = TensorDataset(atoms[order[cut:]], heat[order[cut:]])
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches of (atoms, heat of formation)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of (atoms, heat of formation) in a fixed order."""
+        return DataLoader(self.validation, self.batch_size)
+
+
+def load_qm7(data_dir: str | None) -> tuple[Float[Tensor, "M 23 4"], Float[Tensor, "M"]]:
+    """Atoms as rows of charge and position in angstrom, and heats of formation in kcal/mol.
+
+    Raises:
+        InvariantError: The file is not there, or holds something else.
+    """
+    path = data_file(data_dir, "qm7.npz", ENERGIES, f"data/{ENERGIES}", holds=HOLDS, source=SOURCE)
+    return read_xyz_set(path, PLACES) if path.name == ENERGIES else _read_archive(path)
+
+
+def _read_archive(path: Path) -> tuple[Float[Tensor, "M 23 4"], Float[Tensor, "M"]]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = [name for name in ("Z", "R", "E_col1") if name not in arrays]
+        if missing:
+            raise InvariantError(f"Expected arrays Z, R and E_col1 in {path} but {', '.join(missing)} is missing.")
+        z, r, heat = (torch.as_tensor(arrays[name].astype("float32")) for name in ("Z", "R", "E_col1"))
+    if z.shape[1:] != (PLACES,) or r.shape != (*z.shape, 3) or heat.shape != z.shape[:1]:
+        raise InvariantError(
+            f"Expected Z (M, {PLACES}), R (M, {PLACES}, 3) and E_col1 (M,) in {path} but got {tuple(z.shape)}, "
+            f"{tuple(r.shape)} and {tuple(heat.shape)}."
+        )
+    return torch.cat([z[..., None], r], dim=-1), heat

@@ -1,0 +1,185 @@
+import math
+
+import pytest
+import torch
+
+from benchmarks.paper import molecules_o3, molecules_permutation
+from benchmarks.paper.averages import averaged
+from benchmarks.paper.molecule_checks import Graphs, changes, path_graphs, smiles_of, tells_apart
+from benchmarks.paper.molecule_maps import JOINT
+from benchmarks.paper.sections import Row
+from benchmarks.paper.value_probes import forest_predictions, knn_predictions, mlp_predictions, ridge_predictions
+from lightning_invariant.probes import mae, r2
+from lightning_invariant.zoo.graph_vae import GraphVae, labels_of
+from lightning_invariant.zoo.heat_of_formation import HeatOfFormation
+from lightning_invariant.zoo.molecule_graphs import graphs_of
+from lightning_invariant.zoo.vector_network import VectorEncoder
+from tests.zoo.molecules import SMILES, atoms, write_qm7, write_qm9
+
+NEEDS_RDKIT = "RDKit checks molecules; install lightning-invariant[molecules]"
+
+
+def sets(count, places, seed):
+    x = atoms(count, places, seed)
+    return x, -100.0 * (x[..., 0] > 0).sum(dim=1) - x[..., 1:].norm(dim=-1).sum(dim=1)
+
+
+@pytest.fixture(scope="module")
+def o3_rows():
+    torch.manual_seed(0)
+    network = HeatOfFormation(3, 2, 8, 1).eval()
+    network.encoder = VectorEncoder(atoms=7, scalars=3, vectors=2, width=8, layers=1, radial=6).eval()
+    rows = molecules_o3.rows_of(network, sets(60, 7, 0), sets(20, 7, 1), 0, frames=True)
+    return {row.label: row for row in rows}
+
+
+def test_projected_errors_do_not_change_when_molecules_move_and_raw_ones_do(o3_rows):
+    projected = [row for row in o3_rows.values() if row.table == molecules_o3.TABLE and "atom" in row.label]
+    assert len(projected) == 13
+    for row in projected:
+        assert row.values["relative change of ridge"] < 1e-3, row.label
+        assert row.values["moved error of the features"] < 1e-4, row.label
+    assert o3_rows["raw latents"].values["moved error of the features"] > 0.5
+    assert o3_rows["raw latents"].values["relative change of ridge"] > 0.01
+
+
+def test_the_encoder_is_equivariant_under_every_kind_of_motion(o3_rows):
+    errors = [row.values[molecules_o3.ERROR] for row in o3_rows.values() if row.table == molecules_o3.EQUIVARIANCE]
+    assert len(errors) == 4
+    assert max(errors) < 1e-5
+
+
+def test_the_bispectrum_of_three_vectors_is_the_power_spectrum(o3_rows):
+    """As the notes under the table say."""
+    spectra = [o3_rows[f"{name} of the sum over atoms"] for name in ("bispectrum", "power spectrum")]
+    assert spectra[0].fixed["features"] == spectra[1].fixed["features"]
+
+
+def test_pictures_are_drawn_from_rows(o3_rows, tmp_path):
+    paths = molecules_o3.draw({0: list(o3_rows.values())}, tmp_path)
+    assert len(paths) == 2
+    assert all(path.stat().st_size > 5000 for path in paths)
+
+
+def test_what_was_expected_is_judged_on_the_tables():
+    columns = {molecules_o3.STILL: 3.0, "ridge": 3.0}
+    lines = {molecules_o3.COMPOSITION: {"ridge": 15.0, molecules_o3.STILL: 15.0}, JOINT: columns}
+    for moved, verdict in ((3.0, [True, True]), (3.1, [True, False]), (8.0, [False, False])):
+        columns["ridge"] = moved
+        tables = averaged({0: [Row(molecules_o3.TABLE, label, dict(values)) for label, values in lines.items()]})
+        assert [claim.holds for claim in molecules_o3.expected(tables)] == verdict
+    for better, verdict in ((0.3, [True, True]), (0.1, [False, True])):
+        rows = [
+            Row(
+                molecules_permutation.PROPERTIES,
+                label,
+                {
+                    f"{name}, {probe}": value
+                    for name in molecules_permutation.NAMES
+                    for probe in molecules_permutation.PROBES
+                },
+            )
+            for label, value in (("raw", 0.5), ("sorted", 0.5 + better))
+        ]
+        rows.append(Row(molecules_permutation.DECODING, "sorted", {molecules_permutation.SAME: 1.0}))
+        assert [claim.holds for claim in molecules_permutation.expected(averaged({0: rows}))] == verdict
+
+
+def test_probes_find_what_a_line_hides():
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    y = 10 + 3 * x[:, 0]
+    bank, query, truth = x[:200], x[200:], y[200:]
+    assert mae(ridge_predictions(bank, y[:200], [query])[0].float(), truth) < 1e-3
+    for predictions in (
+        knn_predictions(bank, y[:200], [query]),
+        mlp_predictions(bank, y[:200], [query], 0),
+        forest_predictions(bank, y[:200], [query], 0),
+    ):
+        assert r2(predictions[0].float(), truth) > 0.6
+        assert r2(predictions[0].float().roll(1), truth) < 0.5
+
+
+@pytest.fixture(scope="module")
+def permutation_rows():
+    pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
+    torch.manual_seed(0)
+    network, (x, _) = GraphVae(width=8, layers=1).eval(), graphs_of(SMILES)
+    columns = (x, *(torch.rand(len(x), generator=torch.Generator().manual_seed(i)) for i in range(3)))
+    return molecules_permutation.rows_of(network, columns, columns, 0, pairs=5)
+
+
+def test_sorting_loses_nothing_of_what_is_decoded(permutation_rows):
+    (line,) = [row for row in permutation_rows if (row.table, row.label) == (molecules_permutation.DECODING, "sorted")]
+    assert line.values["same graph as from raw latents"] == 1
+    assert line.values["same SMILES as from raw latents"] == 1
+
+
+def test_sorted_paths_are_not_longer(permutation_rows, tmp_path):
+    lengths = {
+        row.label: row.values["length of a path"]
+        for row in permutation_rows
+        if row.table == molecules_permutation.PATHS
+    }
+    assert lengths["sorted"] <= lengths["raw"]
+    (path,) = molecules_permutation.draw({0: permutation_rows}, tmp_path)
+    assert path.stat().st_size > 5000
+
+
+def test_smiles_of_graphs_are_those_they_came_from():
+    chem = pytest.importorskip("rdkit.Chem", reason=NEEDS_RDKIT)
+    graphs, kept = graphs_of(SMILES)
+    expected = [chem.MolToSmiles(chem.MolFromSmiles(SMILES[i])) for i in kept]
+    truth = Graphs(*labels_of(graphs))
+    assert smiles_of(truth) == expected
+    index = torch.stack([torch.randperm(9) for _ in kept])
+    assert smiles_of(truth.ordered(index)) == expected
+
+
+def test_what_is_no_molecule_has_no_smiles():
+    pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
+    atoms_, bonds = torch.zeros(3, 9, dtype=torch.int64), torch.zeros(3, 9, 9, dtype=torch.int64)
+    atoms_[0, :2] = 1  # two pieces
+    atoms_[1, :3] = 4  # fluorine with two bonds
+    bonds[1, 0, 1] = bonds[1, 1, 0] = bonds[1, 1, 2] = bonds[1, 2, 1] = 1
+    assert smiles_of(Graphs(atoms_, bonds)) == ["", "", ""]
+
+
+def test_nodes_alike_with_other_neighbours_cannot_be_rebuilt():
+    bonds = torch.zeros(3, 9, 9, dtype=torch.int64)
+    for row, pairs in enumerate([[(0, 1), (1, 2), (2, 3)], [(0, 1), (0, 2)], [(0, 1), (1, 2), (2, 3)]]):
+        for i, j in pairs:
+            bonds[row, i, j] = bonds[row, j, i] = 1
+    z = torch.arange(9.0).repeat(3, 1)
+    z[0, 3], z[0, 2], z[1, 2] = z[0, 0], z[0, 1], z[1, 1]  # a chain of four by its symmetry, a fork by its own
+    assert tells_apart(z, Graphs(torch.ones(3, 9, dtype=torch.int64), bonds)).tolist() == [False, True, True]
+
+
+def test_changes_count_nodes_and_bonds_along_a_path():
+    torch.manual_seed(0)
+    decoder = GraphVae(width=8, layers=1).eval().decoder
+    still = torch.randn(2, 9)
+    assert not changes(path_graphs(decoder, still, still, 3)).any()
+    none, one = torch.zeros(1, 9, dtype=torch.int64), torch.zeros(1, 9, 9, dtype=torch.int64)
+    both, bond = none.clone(), one.clone()
+    both[0, :2], bond[0, 0, 1] = 1, 2
+    assert changes([Graphs(none, one), Graphs(both, one), Graphs(both, bond)]).tolist() == [[2, 1]]
+
+
+TINY = {"trainer.max_epochs": 1, "trainer.callbacks": [], "model.width": 8, "model.layers": 1}
+
+
+def test_a_run_trains_from_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr(molecules_o3, "QUICK", TINY)
+    rows = molecules_o3.run(str(write_qm7(tmp_path, 60)), 0, True, tmp_path / "seed")
+    assert {row.table for row in rows} >= {molecules_o3.TABLE, molecules_o3.EQUIVARIANCE}
+    assert all(math.isfinite(value) for row in rows for value in row.values.values())
+
+
+def test_a_run_on_graphs_keeps_its_pictures(tmp_path, monkeypatch):
+    pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
+    monkeypatch.setattr(molecules_permutation, "QUICK", TINY)
+    rows = molecules_permutation.run(str(write_qm9(tmp_path)), 0, True, tmp_path / "seed")
+    tables = {molecules_permutation.PROPERTIES, molecules_permutation.DECODING, molecules_permutation.PATHS}
+    assert {row.table for row in rows} == tables
+    assert all(math.isfinite(value) for row in rows for value in row.values.values())
+    assert (tmp_path / "seed" / molecules_permutation.PICTURES / "properties_pca.png").stat().st_size > 5000
