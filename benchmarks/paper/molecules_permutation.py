@@ -21,6 +21,7 @@ from benchmarks.paper.molecule_checks import (
     tells_apart,
 )
 from benchmarks.paper.molecule_pictures import grouped_bars, molecule_strips, property_maps
+from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import fitted
 from benchmarks.paper.sections import Claim, Row
 from benchmarks.paper.value_probes import forest_predictions, knn_predictions, ridge_predictions
@@ -58,8 +59,6 @@ LINES = ("raw", "sorted")
 NAMES, PROBES = ("gap", "logP", "weight"), ("kNN", "ridge", "forest")
 SAME = "same graph as from raw latents"
 BANK, QUICK_BANK, STEPS, SHOWN = 10_000, 2000, 20, 2000
-PICTURES = "pictures"
-"""Folder beside the weights for what is drawn while the latents are at hand."""
 
 
 class Moved(NamedTuple):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from benchmarks.paper.averages import Table
     from benchmarks.paper.sections import Row
 
+PICTURES = "pictures"
+"""Folder of a seed with what was drawn while its latents were at hand; goes beside the other pictures."""
+
 
 def write_paper(out: Path, tables: Mapping[str, Sequence[Table]], command: str, conditions: Mapping[str, str]) -> Path:
     """All tables in one Markdown file.
@@ -67,6 +70,8 @@ def write_recipe(
     draw = getattr(section(recipe), "draw", None)
     if draw is not None:
         draw(dict(found), folder)
+    if (seed_folder / PICTURES).is_dir():
+        shutil.copytree(seed_folder / PICTURES, folder, dirs_exist_ok=True)
     encoder = seed_folder / EXPORT
     if encoder.is_dir():
         shutil.rmtree(folder / EXPORT, ignore_errors=True)

@@ -34,6 +34,8 @@ RETURNED = 128
 """Inputs that are moved back to see what interpolation costs."""
 PICTURE = 32
 """Pixels a side of the pictures that are kept beside latents."""
+SMALLEST_PICTURE = 6
+"""Pixels a side below which three axes are rather points with coordinates than a picture."""
 Columns = dict[str, Tensor]
 
 
@@ -274,7 +276,7 @@ def _picture(x: Tensor) -> Tensor | None:
     if not x.is_floating_point() and x.dtype != torch.uint8:
         return None
     x = x.unsqueeze(1) if x.dim() == 3 else x
-    if x.dim() != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < 2:
+    if x.dim() != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < SMALLEST_PICTURE:
         return None
     scale = PICTURE / max(x.shape[2:])
     if scale >= 1:

@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 
     from lightning_invariant.guarantee import Guarantee
 
-SHOWN = {
-    "kNN accuracy": ("raw/knn", "invariant/knn"),
-    "linear probe accuracy": ("raw/linear", "invariant/linear"),
-    "invariance error": ("raw/error", "invariant/error"),
-}
-"""Rows of the card's table: raw and projected name of each."""
+SCORES = {"kNN": "knn", "linear probe": "linear"}
+"""Probes of the card's table, in words and as they are logged."""
+ERROR = "invariance error"
 READING = """Probes were fitted on latents of training inputs as they come and asked about validation inputs that random
 group elements moved. The invariance error is relative to the mean distance between different samples."""
 
@@ -136,7 +133,7 @@ def _zeros(spec: Mapping[str, Any]) -> str:
 def _table(numbers: Mapping[str, float]) -> str:
     rows = [
         f"| {row} | {numbers[raw]:.4g} | {numbers[projected]:.4g} |"
-        for row, (raw, projected) in SHOWN.items()
+        for row, (raw, projected) in _shown(numbers).items()
         if all(math.isfinite(numbers.get(key, math.nan)) for key in (raw, projected))
     ]
     if not rows:
@@ -156,6 +153,18 @@ def _picture(picture: str | None) -> str:
     return f"\n![Raw beside projected latents]({picture})\n" if picture else ""
 
 
+def _shown(numbers: Mapping[str, float]) -> dict[str, tuple[str, str]]:
+    """Rows of the card's table: the logged raw and projected name of each.
+
+    Probes are scored by accuracy, or by R² where labels are values, of which a mean absolute error is logged too.
+    """
+    rows = {}
+    for words, probe in SCORES.items():
+        score = "R²" if f"invariant/{probe}/mae" in numbers else "accuracy"
+        rows[f"{words} {score}"] = (f"raw/{probe}", f"invariant/{probe}")
+    return rows | {ERROR: ("raw/error", "invariant/error")}
+
+
 def _metadata(name: str, numbers: Mapping[str, float], license: str | None) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -164,12 +173,12 @@ def _metadata(name: str, numbers: Mapping[str, float], license: str | None) -> M
             task_type="feature-extraction",
             dataset_type="validation",
             dataset_name=MEASURED_ON,
-            metric_type="accuracy",
+            metric_type="r_squared" if metric.endswith("R²") else "accuracy",
             metric_name=metric,
             metric_value=round(float(numbers[key]), 6),
         )
-        for metric, (_, key) in SHOWN.items()
-        if "accuracy" in metric and math.isfinite(numbers.get(key, math.nan))
+        for metric, (_, key) in _shown(numbers).items()
+        if metric != ERROR and math.isfinite(numbers.get(key, math.nan))
     ]
     return ModelCardData(
         license=license,

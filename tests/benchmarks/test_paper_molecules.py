@@ -7,6 +7,7 @@ from benchmarks.paper import molecules_o3, molecules_permutation
 from benchmarks.paper.averages import averaged
 from benchmarks.paper.molecule_checks import Graphs, changes, path_graphs, smiles_of, tells_apart
 from benchmarks.paper.molecule_maps import JOINT
+from benchmarks.paper.publishing import PICTURES, write_recipe
 from benchmarks.paper.sections import Row
 from benchmarks.paper.value_probes import forest_predictions, knn_predictions, mlp_predictions, ridge_predictions
 from lightning_invariant.probes import mae, r2
@@ -125,6 +126,18 @@ def test_sorted_paths_are_not_longer(permutation_rows, tmp_path):
     assert path.stat().st_size > 5000
 
 
+def test_pictures_of_a_seed_go_beside_the_others(permutation_rows, tmp_path):
+    kept = tmp_path / "seed" / PICTURES
+    kept.mkdir(parents=True)
+    (kept / "interpolation.png").write_bytes(b"picture")
+    rows = {0: permutation_rows}
+    folder = write_recipe(
+        tmp_path, molecules_permutation.RECIPE, averaged(rows), rows, tmp_path / "seed", "python -m benchmarks.paper"
+    )
+    assert (folder / "interpolation.png").read_bytes() == b"picture"
+    assert {path.name for path in folder.iterdir()} == {"interpolation.png", "properties.png", "results.json"}
+
+
 def test_smiles_of_graphs_are_those_they_came_from():
     chem = pytest.importorskip("rdkit.Chem", reason=NEEDS_RDKIT)
     graphs, kept = graphs_of(SMILES)
@@ -182,4 +195,4 @@ def test_a_run_on_graphs_keeps_its_pictures(tmp_path, monkeypatch):
     tables = {molecules_permutation.PROPERTIES, molecules_permutation.DECODING, molecules_permutation.PATHS}
     assert {row.table for row in rows} == tables
     assert all(math.isfinite(value) for row in rows for value in row.values.values())
-    assert (tmp_path / "seed" / molecules_permutation.PICTURES / "properties_pca.png").stat().st_size > 5000
+    assert (tmp_path / "seed" / PICTURES / "properties_pca.png").stat().st_size > 5000

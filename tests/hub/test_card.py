@@ -111,6 +111,14 @@ def test_table_shows_what_was_measured() -> None:
     assert ModelCard(text).data.eval_results is None
 
 
+def test_scores_of_values_are_not_called_accuracies() -> None:
+    numbers = {"raw/knn": -1.5, "invariant/knn": 0.8, "raw/knn/mae": 3.0, "invariant/knn/mae": 1.0}
+    shown = card(numbers=numbers)
+    assert "| kNN R² | -1.5 | 0.8 |" in shown
+    assert "accuracy" not in shown
+    assert "type: r_squared" in shown
+
+
 def test_the_picture_is_shown_where_there_is_one(tmp_path: Path) -> None:
     export(tmp_path / "folder", picture=b"picture")
     assert "](embeddings.png)" in (tmp_path / "folder" / "README.md").read_text()
