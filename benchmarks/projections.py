@@ -1,6 +1,6 @@
 """Projections beside the plain loop over group elements: cost, cost curves, and how much of the quotient they keep.
 
-Run: python -m benchmarks.projections [--json FILE] [--quick]
+Run: python -m benchmarks.projections [--json FILE] [--quick] [--only loop curves quality]
 """
 
 from __future__ import annotations
@@ -168,51 +168,60 @@ def draw(curves: Curves, path: Path) -> None:
     pyplot.close(figure)
 
 
+PARTS = ("loop", "curves", "quality")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to measure; all if left out")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the tables")
     options = parser.parse_args(argv)
     torch.set_num_threads(THREADS)
-    rounds, most = (QUICK_ROUNDS, QUICK_ROWS) if options.quick else (ROUNDS, LOOPS[0][1])
     command = "python -m benchmarks.projections" + (" --quick" if options.quick else "")
-    loop = [
-        row
-        for text, rows in LOOPS[: 1 if options.quick else None]
-        for row in against_the_loop(text, min(rows, most), rounds)
-    ]
-    curves = cost_curves(rounds, quick=options.quick)
-    kept_rows = quality(quick=options.quick)
+    if len(options.only) < len(PARTS):
+        command += f" --only {' '.join(options.only)}"
+    options.out.mkdir(parents=True, exist_ok=True)
+    measures = {"loop": loop_table, "curves": curve_table, "quality": quality_table}
+    found = {part: measures[part](options.out, command, quick=options.quick) for part in options.only}
+    if options.json:
+        write_json(options.json, found, command)
+    return 0
+
+
+def loop_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
+    rounds, most, cases = (QUICK_ROUNDS, QUICK_ROWS, LOOPS[:1]) if quick else (ROUNDS, LOOPS[0][1], LOOPS)
+    rows = [row for text, rows in cases for row in against_the_loop(text, min(rows, most), rounds)]
     write_table(
-        options.out / "projections.md",
+        out / "projections.md",
         "Max filter and sorted coorbits beside the plain loop over group elements",
         ["projection", "latents", "size", "rows", "loop, s", "ours, s", "bare, s", "times faster", "ours over bare"],
-        loop,
+        rows,
         command,
         ["Loop: roll, multiply, maximum or sort. Bare: reduced products, inverse transform, maxima or sorts alone."],
     )
+    return rows
+
+
+def curve_table(out: Path, command: str, *, quick: bool) -> Curves:
+    curves = cost_curves(QUICK_ROUNDS if quick else ROUNDS, quick=quick)
     write_table(
-        options.out / "projections_curves.md",
+        out / "projections_curves.md",
         "Cost of projections along the sizes",
         ["projection", "axis", "latents", "µs a latent"],
         [[*name.split(": ", 1), text, cost] for name, points in curves.items() for text, cost in points],
         command,
         [f"Batches of {CURVE_ROWS} unless the axis is the batch. Drawn in projections_curves.png."],
     )
-    write_table(
-        options.out / "projections_quality.md",
-        "What projections keep of the quotient",
-        COLUMNS,
-        kept_rows,
-        command,
-        NOTES,
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
-    draw(curves, options.out / "projections_curves.png")
-    if options.json:
-        write_json(options.json, {"loop": loop, "curves": curves, "quality": kept_rows}, command)
-    return 0
+    draw(curves, out / "projections_curves.png")
+    return curves
+
+
+def quality_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
+    rows = quality(quick=quick)
+    write_table(out / "projections_quality.md", "What projections keep of the quotient", COLUMNS, rows, command, NOTES)
+    return rows
 
 
 if __name__ == "__main__":
