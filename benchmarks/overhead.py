@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 3, 12, 6_000, 2_000, 64
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "once": {"every_n_validations": 10**6},
+    "whole": {"max_overhead": None},
+}
+"""Default settings; one report in the whole training; a whole report at every validation."""
 HOOKS = ("on_train_batch_start", "on_validation_batch_start", "on_validation_batch_end")
 COLUMNS = ["training", "bare, s", "with the callback, s", "added, %", "rounds, %", "of its own count, %", "reports"]
 
@@ -152,15 +158,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs; writes no table")
+    parser.add_argument("--rounds", type=int, help=f"bare and watched trainings of each case (default: {ROUNDS})")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="all if left out")
     options = parser.parse_args(arguments)
     given = sys.argv[1:] if arguments is None else arguments
     command = " ".join(["python -m benchmarks.overhead", *given])
     rounds, epochs, rows = (1, 3, 256) if options.quick else (ROUNDS, EPOCHS, ROWS)
-    cases = {
-        "default settings": {},
-        "one report in the whole training": {"every_n_validations": 10**6},
-        "max_overhead=None, a whole report at every validation": {"max_overhead": None},
-    }
+    rounds = options.rounds or rounds
+    cases = {name: CASES[name] for name in options.cases}
     with tempfile.TemporaryDirectory() as folder, silence():
         train([Timed()], 1, 256, folder)  # imports and first calls
         results = [compare(name, case, rounds, epochs, rows, folder) for name, case in cases.items()]
@@ -172,25 +177,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @contextmanager
 def silence() -> Iterator[None]:
     """Neither Lightning's messages nor warnings, for the time being."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int, rows: int, *, save: bool) -> str:
     """The tables as text, written to the results folder if asked."""
     keys = ["training", "bare_s", "watched_s", "added_percent", "rounds_percent", "own_percent", "reports"]
     cells = [[_cell(result[key]) for key in keys] for result in results]
-    quiet = results[1]
+    once = [result for result in results if result["training"] == "once"]
     notes = [
         f"{rounds} rounds of {epochs} epochs on {rows:,} pictures of 28 x 28, bare and watched in turn; medians.",
-        f"Epochs without a report (the middle ones of '{quiet['training']}'): {quiet['quiet_epochs_percent']:+.2f}%.",
+        "default: default settings; once: one report in the whole training; whole: max_overhead=None, a whole report "
+        "at every validation.",
+        *(f"Epochs without a report (the middle ones of 'once'): {r['quiet_epochs_percent']:+.2f}%." for r in once),
         *(
             f"`{hook}`: mean {us[0]:.0f} µs a batch, median {us[1]:.0f} µs, most {us[2]:.0f} µs."
             for hook, us in results[0]["hooks_us"].items()

@@ -205,8 +205,9 @@ def loop_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
         rows,
         command,
         [
-            "Loop: roll, multiply, maximum or sort. Bare: reduced products, inverse transform, maxima or sorts alone, in "
-            "memory that is used again. Writing: filling fresh memory of the result's size, which loop and ours do too.",
+            "Loop: roll, multiply, maximum or sort. Bare: reduced products, inverse transform, maxima or sorts alone, "
+            "in memory that is used again. "
+            "Writing: filling fresh memory of the result's size, which loop and ours do too.",
         ],
     )
     return rows

@@ -12,5 +12,5 @@ def test_the_command_measures_trainings_with_and_without(tmp_path, monkeypatch, 
     assert default["bare_s"] > 0 < default["watched_s"]
     assert (once["reports"], whole["reports"]) == ("1 of 3", "3 of 3")
     assert default["hooks_us"].keys() == set(overhead.HOOKS)
-    assert "| default settings |" in capsys.readouterr().out
+    assert "| default |" in capsys.readouterr().out
     assert not (tmp_path / "overhead.md").exists()  # a quick look is no result
