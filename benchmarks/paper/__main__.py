@@ -46,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
     out = options.out or (options.work / "quick" if options.quick else ROOT)
     store = Store(options.work, quick=options.quick)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         tables = _measured(options, seeds, store, out, _command(options, argv))
     except InvariantError as error:
@@ -126,4 +125,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     sys.exit(main())

@@ -185,7 +185,7 @@ def test_the_numbers_are_those_of_the_moment_of_the_checkpoint(tmp_path: Path, h
 def test_without_a_checkpoint_the_last_weights_are_published_and_that_is_said(
     tmp_path: Path, hub: Hub, when: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO"), caplog.at_level("INFO", logger="pytorch_lightning"):
         module, _ = train([publishing(when)], tmp_path, max_epochs=1)
     found = published(hub, tmp_path / "pulled").latent(data(5, seed=3).tensors[0]).detach()
     assert torch.equal(found, latents(module.state_dict()))
