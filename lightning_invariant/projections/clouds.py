@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lightning_invariant.groups import Orthogonal
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.groups.matrix_blocks import Outer
-from lightning_invariant.projections.full_precision import full_precision
-from lightning_invariant.projections.joint import _JointInvariants
-from lightning_invariant.projections.point_masks import require_mask
+from lightning_invariant.projections.ragged import _RaggedInvariants
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
     from torch import Tensor
 
     from lightning_invariant.groups import Representation
     from lightning_invariant.groups.block import Block
 
 
-class _CloudInvariants(_JointInvariants):
+class _CloudInvariants(_RaggedInvariants):
     """n points with fields (n, copies, dim) from all "points*..." blocks, then the numbers that nothing moves.
 
     Args:
@@ -35,9 +33,9 @@ class _CloudInvariants(_JointInvariants):
     remedy = "use PointSort for points without vectors and GramRoot for vectors that keep their order"
 
     def __init__(self, representation: Representation | str, *, ragged: bool, seed: int) -> None:
-        super().__init__(representation)
+        super().__init__(representation, ragged=ragged, seed=seed)
         blocks = [block for _, block in self.moving if isinstance(block, Outer)]
-        self.n, self.ragged, self.seed = blocks[0].parts[0].dim, ragged, seed
+        self.n = blocks[0].parts[0].dim
         self.carried = tuple(block.parts[1] for block in blocks)
         self.copies = tuple(block.copies for block in blocks)
         self.numbers = sum(copies * block.dim for copies, block in zip(self.copies, self.carried, strict=True))
@@ -56,36 +54,9 @@ class _CloudInvariants(_JointInvariants):
         assert isinstance(group, Orthogonal)
         return group
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Size, whether sets are ragged, and seed."""
-        return {"out_features": self.out_features, "ragged": self.ragged, "seed": self.seed}
-
     @abstractmethod
     def _invariants(self, fields: list[Tensor], mask: Tensor) -> Tensor:
         """Features (B, K) of fields (B, n, copies, dim) that are zero at hidden points."""
-
-    def forward(self, z: Float[Tensor, "B *shape"], mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B K"]:
-        """Invariant features.
-
-        Args:
-            z: Latents in any layout that fits the representation; what stands at hidden points does not matter.
-            mask: True at points that exist; all of them if None.
-
-        Returns:
-            Features of shape (B, out_features), dtype and device of z.
-
-        Raises:
-            LatentError: A shape does not fit, the mask is not boolean, or it hides every point of a set. The last is
-                looked for on the CPU outside of graphs only; elsewhere such sets have NaN features.
-            ValueError: A mask without ragged=True.
-        """
-        if mask is None:
-            return super().forward(z)
-        flat = self.representation.flatten(z)
-        require_mask(mask, flat.shape[0], self.n, ragged=self.ragged, name=type(self).__name__)
-        with full_precision(flat.device):
-            return self._masked(flat, mask)
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """Features of whole sets, then what nothing moves."""

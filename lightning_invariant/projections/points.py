@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lightning_invariant.groups.finite_blocks import Points
-from lightning_invariant.projections.full_precision import full_precision
-from lightning_invariant.projections.joint import _JointInvariants
-from lightning_invariant.projections.point_masks import require_mask
+from lightning_invariant.projections.ragged import _RaggedInvariants
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from lightning_invariant.groups.block import Block
 
 
-class _PointInvariants(_JointInvariants):
+class _PointInvariants(_RaggedInvariants):
     """n points with d numbers each from all "points" blocks, then unmoved numbers, then the share if sets are ragged.
 
     Args:
@@ -36,9 +34,8 @@ class _PointInvariants(_JointInvariants):
     def __init__(
         self, representation: Representation | str, out_features: int | None, *, ragged: bool, seed: int
     ) -> None:
-        super().__init__(representation)
+        super().__init__(representation, ragged=ragged, seed=seed)
         self.n, self.d = self.moving[0][1].dim, sum(block.copies for _, block in self.moving)
-        self.ragged, self.seed = ragged, seed
         beside = self.fixed_size + ragged
         self.out_features = self._default_size() + beside if out_features is None else out_features
         self.kept = self.out_features - beside
@@ -60,38 +57,14 @@ class _PointInvariants(_JointInvariants):
     def _embed_masked(self, points: Float[Tensor, "B n d"], mask: Bool[Tensor, "B n"]) -> Float[Tensor, "B K"]:
         """Features of sets whose hidden points are zero."""
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Size, whether sets are ragged, and seed."""
-        return {"out_features": self.out_features, "ragged": self.ragged, "seed": self.seed}
-
-    def forward(self, z: Float[Tensor, "B *shape"], mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B K"]:
-        """Invariant features.
-
-        Args:
-            z: Latents in any layout that fits the representation; what stands at hidden points does not matter.
-            mask: True at points that exist; all of them if None.
-
-        Returns:
-            Features of shape (B, out_features), dtype and device of z.
-
-        Raises:
-            LatentError: A shape does not fit, the mask is not boolean, or it hides every point of a set. The last is
-                looked for on the CPU outside of graphs only; elsewhere such sets have NaN features.
-            ValueError: A mask without ragged=True.
-        """
-        if mask is None:
-            return super().forward(z)
-        flat = self.representation.flatten(z)
-        require_mask(mask, flat.shape[0], self.n, ragged=self.ragged, name=type(self).__name__)
-        with full_precision(flat.device):
-            work = flat.to(torch.promote_types(flat.dtype, torch.float32))
-            parts = [work[:, where].reshape(-1, *block.shape) for where, block in self.moving]
-            points = torch.where(mask[..., None], torch.cat(parts, dim=-1), 0.0)
-            count = mask.sum(dim=1, keepdim=True)
-            features = torch.where(count > 0, self._embed_masked(points, mask), torch.nan)
-            kept = [work[:, where] for where in self.fixed]
-            return torch.cat([features, *kept, count.to(work.dtype) / self.n], dim=1).to(z.dtype)
+    def _masked(self, z: Tensor, mask: Tensor) -> Tensor:
+        work = z.to(torch.promote_types(z.dtype, torch.float32))
+        parts = [work[:, where].reshape(-1, *block.shape) for where, block in self.moving]
+        points = torch.where(mask[..., None], torch.cat(parts, dim=-1), 0.0)
+        count = mask.sum(dim=1, keepdim=True)
+        features = torch.where(count > 0, self._embed_masked(points, mask), torch.nan)
+        kept = [work[:, where] for where in self.fixed]
+        return torch.cat([features, *kept, count.to(work.dtype) / self.n], dim=1).to(z.dtype)
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """Features of whole sets, then unmoved numbers, then the share 1 if sets may be ragged."""
