@@ -97,6 +97,16 @@ def _masks(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, 0.0).masked_fill(x < -1, float("-inf")).logsumexp(1)
 
 
+def _booleans(x: Tensor) -> Tensor:
+    low, high = x > -0.5, x < 0.5
+    mask = (low & high) | (~low ^ high)
+    mask &= high
+    mask |= low
+    mask ^= low & True
+    odd = (x.long() & 1) | (2 & x.long()) ^ ~x.long()
+    return torch.where(mask | (False | low).logical_not() & mask[:, :1], x, 0.0) + odd
+
+
 def _pieces(x: Tensor) -> Tensor:
     chosen = x.index_select(1, torch.tensor([0, 2])).repeat(1, 4)
     return torch.cat([a * b for a, b in zip(x.chunk(2, 1), x.split([4, 4], 1), strict=True)], 1) + chosen
@@ -222,6 +232,7 @@ TABLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
             (_resize, IMAGE),
             (_batch_sizes, ROW),
             (_masks, ROW),
+            (_booleans, ROW),
             (_pieces, ROW),
             (_casts, ROW),
             (_rotate, ROW),

@@ -246,6 +246,16 @@ def test_wrong_input_is_refused(given: tuple, message: str) -> None:
         load_graph(artifact.graph, artifact.tensors)(*given)
 
 
+def test_a_loaded_network_survives_that_pytorch_traces_it() -> None:
+    network, shape = build("conv")
+    artifact = export_graph(network, (torch.randn(2, *shape),))
+    loaded, x = load_graph(artifact.graph, artifact.tensors), torch.randn(3, *shape)
+    again = export_graph(loaded, (x,))
+    with torch.no_grad():
+        assert torch.equal(loaded(x), network(x))
+        assert torch.equal(load_graph(again.graph, again.tensors)(x), network(x))
+
+
 def test_repr_says_what_goes_in_and_out() -> None:
     _, _, artifact = export("conv")
     loaded = load_graph(artifact.graph, artifact.tensors)

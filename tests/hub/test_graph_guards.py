@@ -144,3 +144,20 @@ def test_what_hands_back_its_argument_counts_as_its_alias() -> None:
     nodes = [node("aten.conj_physical.default", {"tensor": "w"}), node("aten.mul_.Scalar", {"node": 0}, 2.0)]
     with pytest.raises(GraphError, match="writes into tensor 'w'"):
         load_graph(*crafted(*nodes, weights={"w": torch.ones(4)}))
+
+
+REFUSED_BY_KERNELS = {
+    "bits of floats": [node("aten.bitwise_and.Tensor", X, X)],
+    "complex": [node("aten.fft_fft.default", X), node("aten.erfinv.default", {"node": 0})],
+    "places": [
+        node("aten.full.default", [3], 99, dtype={"dtype": "int64"}),
+        node("aten.index_select.default", X, 1, {"node": 0}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_KERNELS)
+def test_what_only_a_kernel_refuses_is_a_clear_error(name: str) -> None:
+    loaded = load_graph(*crafted(*REFUSED_BY_KERNELS[name], weights={}))
+    with pytest.raises(GraphError, match="Expected operations that can be done with these inputs but got"):
+        loaded(torch.randn(3, 4))

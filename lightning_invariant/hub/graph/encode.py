@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind
 
 from lightning_invariant.errors import GraphError
 from lightning_invariant.hub.graph.check import FORMAT_VERSION
-from lightning_invariant.hub.graph.operators import ALLOWED, DTYPE_NAMES, INTEGER_OPS, MEMORY_FORMAT_NAMES
+from lightning_invariant.hub.graph.operators import ALLOWED, DTYPE_NAMES, INTEGER_OPS, MEMORY_FORMAT_NAMES, OTHER_NAMES
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -23,6 +23,7 @@ _TRACE_CHECKS = ("aten._assert_", "aten.sym_constrain_range")
 _DROPOUTS = frozenset(
     f"aten.{name}.default" for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 )
+_END = 2**63 - 1
 _INTEGER_NAMES = {function: name for name, (function, _) in INTEGER_OPS.items()}
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne, operator.and_)
 
@@ -159,7 +160,7 @@ class _Encoder:
         op = self._name(node)
         if op.startswith(_TRACE_CHECKS):
             return
-        if op in _DROPOUTS or op == "aten.detach_.default":
+        if op in _DROPOUTS or op == "aten.detach_.default" or self._is_whole(op, node.args):
             if op in _DROPOUTS and True in node.args:
                 raise GraphError(f"Expected a network in eval mode but {op} is active; let it follow self.training.")
             self.values[node] = self._value(node.args[0], op)
@@ -180,7 +181,7 @@ class _Encoder:
         target: Any = node.target
         if isinstance(target, torch._ops.OpOverload):
             own = {"aten.sym_size.int": "sym.size", "aten.sym_numel.default": "sym.numel"}
-            return own.get(str(target), str(target))
+            return own.get(str(target), OTHER_NAMES.get(str(target), str(target)))
         if target is operator.getitem:
             return "getitem"
         if node.op == "call_function" and target in _INTEGER_NAMES:
@@ -196,6 +197,11 @@ class _Encoder:
     def _append(self, op: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         self.nodes.append({"op": op, "args": args, "kwargs": kwargs})
         return {"node": len(self.nodes) - 1}
+
+    @staticmethod
+    def _is_whole(op: str, args: tuple[Any, ...]) -> bool:
+        """A slice from the first to the last entry, as `x[:, 0]` makes them."""
+        return op == "aten.slice.Tensor" and args[2:] in ((0, _END), (None, None), (0, None), (None, _END))
 
     @staticmethod
     def _is_default(key: str, value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lightning_invariant.errors import GraphError
+from lightning_invariant.hub.graph.bindings import quickest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ def guarded(node: Node) -> Callable[..., Any]:
     """The function that a node calls: its operator, or that operator behind a check of its arguments."""
     target, check = node.target, _CHECKS.get(node.op)
     if check is None:
-        return target
+        return quickest(node)
 
     def checked(*args: Any, **kwargs: Any) -> Any:
         check(*args, **kwargs)

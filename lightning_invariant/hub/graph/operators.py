@@ -44,8 +44,9 @@ sub:Tensor,Scalar rsub:Tensor,Scalar mul:Tensor,Scalar div:Tensor,Scalar,Tensor_
 true_divide:Tensor,Scalar floor_divide:default,Scalar remainder:Tensor,Scalar fmod:Tensor,Scalar
 pow:Tensor_Tensor,Tensor_Scalar,Scalar maximum minimum fmax fmin hypot addcmul addcdiv lerp:Scalar,Tensor
 clamp:default,Tensor clamp_min:default,Tensor clamp_max:default,Tensor clip nan_to_num bitwise_not
-bitwise_and:Tensor,Scalar bitwise_or:Tensor,Scalar bitwise_xor:Tensor,Scalar eq:Tensor,Scalar ne:Tensor,Scalar
-lt:Tensor,Scalar le:Tensor,Scalar gt:Tensor,Scalar ge:Tensor,Scalar where:self,Scalar,ScalarSelf,ScalarOther
+bitwise_and:Tensor,Scalar,Scalar_Tensor bitwise_or:Tensor,Scalar,Scalar_Tensor
+bitwise_xor:Tensor,Scalar,Scalar_Tensor eq:Tensor,Scalar ne:Tensor,Scalar lt:Tensor,Scalar
+le:Tensor,Scalar gt:Tensor,Scalar ge:Tensor,Scalar where:self,Scalar,ScalarSelf,ScalarOther
 masked_fill:Scalar,Tensor logaddexp logaddexp2 digamma i0 special_i0 special_i0e special_i1 special_i1e special_erfcx
 special_ndtr special_entr xlogy:Tensor copysign:Tensor heaviside subtract:Tensor,Scalar multiply:Tensor,Scalar
 divide:Tensor,Scalar absolute positive bucketize:Tensor searchsorted:Tensor
@@ -85,7 +86,8 @@ log_ sqrt_ rsqrt_ abs_ neg_ square_ reciprocal_ sin_ cos_ round_ floor_ ceil_ ad
 mul_:Tensor,Scalar div_:Tensor,Scalar pow_:Scalar,Tensor remainder_:Scalar,Tensor addcmul_ addcdiv_ addmm_ baddbmm_
 clamp_:default,Tensor clamp_min_ clamp_max_ fill_:Scalar,Tensor zero_ copy_ masked_fill_:Scalar,Tensor index_put_
 index_add_ index_copy_ index_fill_:int_Scalar,int_Tensor scatter_:src,value scatter_add_ scatter_reduce_:two tril_
-triu_ nan_to_num_
+triu_ nan_to_num_ logical_not_ logical_and_ logical_or_ logical_xor_ bitwise_not_ bitwise_and_:Tensor,Scalar
+bitwise_or_:Tensor,Scalar bitwise_xor_:Tensor,Scalar
 """
 
 # Operators that may hand back their own argument although their schema does not say so.
@@ -114,6 +116,13 @@ ALLOWED = _overloads(_LAYERS, _POINTWISE, _REDUCTIONS, _SHAPES, _CREATION, _ALGE
 UNDECLARED_ALIASES = _overloads(_ALIASING)
 STRINGS = frozenset(_STRINGS.split())
 EINSUM = r"[a-zA-Z.,\-> ]{1,200}"
+OTHER_NAMES = {
+    f"aten.__{i}{symbol}__.{overload}": f"aten.bitwise_{symbol}{'_' * bool(i)}.{overload}"
+    for symbol in ("and", "or", "xor")
+    for i in ("", "i")
+    for overload in ("Tensor", "Scalar")
+}
+"""What PyTorch calls `&`, `|`, `^` and their in-place forms in a trace, and the same operator under its usual name."""
 DTYPES = {name: getattr(torch, name) for name in _DTYPES.split()}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MEMORY_FORMATS = {

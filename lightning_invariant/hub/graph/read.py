@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from lightning_invariant.hub.graph.purity import written_roots
 from lightning_invariant.hub.graph.rehearsal import rehearse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from lightning_invariant.hub.graph.values import CheckedGraph, TensorSpec
 
@@ -78,8 +78,8 @@ class GraphModule(nn.Module):
         dtype = self._dtype()
         old, new = self._description["dtype"], None if dtype is None else DTYPE_NAMES[dtype]
         tensors = {
-            name: owner[key].detach().cpu().contiguous()
-            for name, (owner, key) in self._locate(self._description["tensors"]).items()
+            name: place.tensor().detach().cpu().contiguous()
+            for name, place in self._locate(self._description["tensors"]).items()
         }
 
         def follow(entry: dict[str, Any]) -> dict[str, Any]:
@@ -108,16 +108,16 @@ class GraphModule(nn.Module):
                 than its size explains.
         """
         dtype = self._dtype()
-        lengths = check_inputs(inputs, self._inputs, self._exported_dtype, dtype)
-        # While a compiler looks on, lengths are symbols.
-        if not torch.compiler.is_compiling() and (dtype, *lengths.values()) not in self._rehearsed:
-            self._rehearse(lengths, dtype)
-        output = self._run(inputs[0].device, dtype, *[owner[key] for owner, key in self._slots], *inputs)
-        wanted = [lengths[size] if isinstance(size, str) else size for size in self._output.shape]
-        if list(output.shape) != wanted:
+        if torch.compiler.is_compiling():  # lengths are symbols then
+            wanted = self._output_shape(check_inputs(inputs, self._inputs, self._exported_dtype, dtype))
+            output = self._run(inputs[0].device, dtype, *self._tensors(), *inputs)
+        else:
+            wanted = self._known.get(_looks(inputs, dtype)) or self._admit(inputs, dtype)
+            output = self._computed(inputs, dtype)
+        if output.shape != wanted:
             raise GraphError(
-                f"Expected an output of shape {wanted} from inputs of shapes {[list(x.shape) for x in inputs]} but the "
-                f"graph makes {list(output.shape)}; it is damaged or crafted."
+                f"Expected an output of shape {list(wanted)} from inputs of shapes "
+                f"{[list(x.shape) for x in inputs]} but the graph makes {list(output.shape)}; it is damaged or crafted."
             )
         return output
 
@@ -130,7 +130,7 @@ class GraphModule(nn.Module):
         return {
             key: value
             for key, value in self.__dict__.items()
-            if key not in ("_run", "_slots", "_lead", "_compiled_call_impl", "_checked", "_rehearsed")
+            if key not in ("_run", "_slots", "_lead", "_compiled_call_impl", "_checked", "_known")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -140,7 +140,8 @@ class GraphModule(nn.Module):
 
     def _prepare(self, checked: CheckedGraph) -> None:
         names, self._run = compile_graph(checked)
-        self._checked, self._rehearsed = checked, set()
+        self._checked = checked
+        self._known: dict[Hashable, torch.Size] = {}
         located = self._locate(checked.tensors)
         self._slots = [located[name] for name in names]
         lead = [located[name] for name, spec in checked.tensors.items() if spec.dtype == checked.dtype]
@@ -148,25 +149,65 @@ class GraphModule(nn.Module):
         self._exported_dtype = None if checked.dtype is None else DTYPES[checked.dtype]
         self._inputs, self._output = checked.inputs, checked.output_spec
 
+    def _admit(self, inputs: tuple[Tensor, ...], dtype: torch.dtype | None) -> torch.Size:
+        """See that inputs which look like these fit, and how large their output is."""
+        lengths = check_inputs(inputs, self._inputs, self._exported_dtype, dtype)
+        self._rehearse(lengths, dtype)
+        if len(self._known) >= MAX_SHAPES:
+            self._known.clear()
+        wanted = self._known[_looks(inputs, dtype)] = self._output_shape(lengths)
+        return wanted
+
     def _rehearse(self, lengths: dict[str, int], dtype: torch.dtype | None) -> None:
         """Look at every operation at new lengths before one of them allocates: sizes may depend on them in any way."""
-        if len(self._rehearsed) >= MAX_SHAPES:
-            self._rehearsed.clear()
         if dtype not in self._needs:
             self._needs[dtype] = rehearse(self._checked, None, dtype, relaxed(LIMIT))
         rehearse(self._checked, lengths, dtype, allowed(self._checked, self._needs[dtype], lengths))
-        self._rehearsed.add((dtype, *lengths.values()))
 
-    def _locate(self, names: Mapping[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
+    def _computed(self, inputs: tuple[Tensor, ...], dtype: torch.dtype | None) -> Tensor:
+        try:
+            return self._run(inputs[0].device, dtype, *self._tensors(), *inputs)
+        except (torch.OutOfMemoryError, GraphError):
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            # Kernels refuse values and types that tensors without storage do not show.
+            raise GraphError(
+                f"Expected operations that can be done with these inputs but got {type(error).__name__}: "
+                f"{str(error)[:300]}; give inputs like those of the export, or the graph is damaged or crafted."
+            ) from error
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(owner, kind)[key] for owner, kind, key in self._slots]
+
+    def _output_shape(self, lengths: Mapping[str, int]) -> torch.Size:
+        return torch.Size([lengths[size] if isinstance(size, str) else size for size in self._output.shape])
+
+    def _locate(self, names: Mapping[str, Any]) -> dict[str, _Place]:
         located = {}
         for name in names:
             path, _, key = name.rpartition(".")
             owner = self.network.get_submodule(path)
-            located[name] = (owner._parameters if key in owner._parameters else owner._buffers, key)
+            located[name] = _Place(owner, "_parameters" if key in owner._parameters else "_buffers", key)
         return located
 
     def _dtype(self) -> torch.dtype | None:
-        return self._exported_dtype if self._lead is None else self._lead[0][self._lead[1]].dtype
+        return self._exported_dtype if self._lead is None else self._lead.tensor().dtype
+
+
+class _Place(NamedTuple):
+    """Where a tensor is: PyTorch may put another dictionary in the place of `_parameters`, so that is looked up."""
+
+    owner: nn.Module
+    kind: str
+    key: str
+
+    def tensor(self) -> Tensor:
+        return getattr(self.owner, self.kind)[self.key]
+
+
+def _looks(inputs: tuple[Any, ...], dtype: torch.dtype | None) -> Hashable:
+    """All that decides whether inputs are taken; of what is no tensor, its type, which no shape equals."""
+    return dtype, *[(x.shape, x.dtype) if isinstance(x, Tensor) else type(x) for x in inputs]
 
 
 def load_graph(graph: dict[str, Any], tensors: Mapping[str, Tensor]) -> GraphModule:
