@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from lightning_invariant.probes.products import RowProducts
 from lightning_invariant.probes.samples import checked_features, checked_targets, full_precision
 
 if TYPE_CHECKING:
@@ -28,17 +29,15 @@ TEMPERATURE = 0.07
 """Softmax temperature of weighted cosine votes. Source: Wu et al. 2018, Unsupervised Feature Learning, section 3.4."""
 BLOCK = 2**22
 """Largest number of distances that exist at one time (16 MiB)."""
-ROWS = 1024
-"""Rows that are centred at one time where nothing is kept of them."""
+ROWS = 256
+"""Rows of the bank that are prepared at one time."""
 GATHERED = 64
 """Queries whose neighbours are copied out of the bank at one time."""
 LOW_BITS = 2**32 - 1
 LEVELS = 2
 """How many times rows are grouped."""
-OFF_CENTRE = 16.0
-"""Length of the mean over the spread of a bank up to which products of rows that are not centred are precise enough."""
-COPIED_ROWS = 192
-"""Most queries at one time where the bank is copied, to bound the memory of both."""
+FAR = 1e30
+"""Squared distance, at unit scale, of the rows that fill up the last group."""
 
 
 @full_precision
@@ -51,7 +50,7 @@ def knn_predict(
     metric: Metric = "euclidean",
     weights: Weights = "uniform",
     num_classes: int | None = None,
-    chunk: int = 384,
+    chunk: int = 208,
 ) -> Shaped[Tensor, "M *T"]:
     """Predict the targets of ``queries`` from their k nearest rows of ``bank``.
 
@@ -97,7 +96,7 @@ def knn_neighbours(
     *,
     k: int = 20,
     metric: Metric = "euclidean",
-    chunk: int = 384,
+    chunk: int = 208,
 ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
     """The k nearest rows of ``bank`` for each query, nearest first.
 
@@ -167,7 +166,10 @@ def knn_vote(
 
 
 class _Index:
-    """A bank prepared for search: centred (Euclidean) or normalised (cosine), in float32, at unit scale."""
+    """A bank prepared for search: centred and at unit scale (Euclidean) or normalised (cosine), in float32.
+
+    Rows get one more number and queries a one beside it, so that products rank the rows: -2 b.q + |b|^2 or -2 b.q.
+    """
 
     def __init__(self, bank: Tensor, metric: Metric, k: int, chunk: int) -> None:
         _one_of(metric, ("euclidean", "cosine"), "metric")
@@ -178,17 +180,13 @@ class _Index:
         self.bank, self.cosine = checked_features(bank, "bank"), metric == "cosine"
         count = len(self.bank)
         self.k = min(k, count)
-        # Centring and scaling keep |b|^2 - 2 b.q from cancelling or overflowing; both leave the order unchanged.
-        self.centre, self.scale = None if self.cosine else self.bank.mean(0), 1.0
-        self.points, self.offsets = self._ranked_rows()
-        copied = self.points.data_ptr() != self.bank.data_ptr()
-        self.rows = max(1, min(chunk, BLOCK // count, COPIED_ROWS if copied else chunk))
+        self.rows = max(1, min(chunk, BLOCK // count))
         # Ranking costs count / group^LEVELS minima and LEVELS * k * group candidates.
         group = round((count / self.k) ** (1 / (LEVELS + 1)))
         self.groups = [group] * LEVELS if group > 2 else []
-        self.padded = -(-count // math.prod(self.groups)) * math.prod(self.groups)
-        # One buffer for all blocks: allocating it anew fragments the heap to several times its size.
-        self.buffer = self.points.new_empty(self.padded * self.rows)
+        # Centring and scaling keep |b|^2 - 2 b.q from cancelling or overflowing; both leave the order unchanged.
+        self.centre, self.scale = None if self.cosine else self.bank.mean(0), 1.0
+        self.products = RowProducts(self._ranked_rows())
 
     def blocks(self, queries: Tensor) -> tuple[Tensor, ...]:
         if queries.device != self.bank.device:
@@ -198,11 +196,7 @@ class _Index:
         return checked_features(queries, "queries", self.bank.shape[1]).split(self.rows)
 
     def nearest(self, block: Tensor) -> Tensor:
-        count = len(self.points)
-        distances = self.buffer[: self.padded * len(block)].view(self.padded, len(block))
-        distances[count:] = math.inf  # rows that fill up the last group
-        torch.addmm(self.offsets, self.points, self._prepared(block).t(), alpha=-2, out=distances[:count])
-        levels = [distances]
+        levels = [self.products(torch.nn.functional.pad(self._prepared(block), (0, 1), value=1.0))]
         for group in self.groups:
             levels.append(levels[-1].view(-1, group, len(block)).amin(1))
         rows = torch.arange(len(levels[-1]), device=block.device)[None]
@@ -217,26 +211,24 @@ class _Index:
         distance = _cosine_distance if self.cosine else _euclidean_distance
         return torch.cat([distance(self.bank[rows], part) for part, rows in parts])
 
-    def _ranked_rows(self) -> tuple[Tensor, Tensor]:
-        """What queries are multiplied with, and what is added: the bank itself where that is precise, else a copy."""
-        if self.centre is None:
-            points = self._prepared(self.bank)
-            return points, points.new_zeros(len(points), 1)
-        squares = self._squares(self.centre)
-        spread = float(squares.mean().sqrt())
-        ordinary = 1e-12 < spread < 1e12 and self.bank.dtype == torch.float32
-        if ordinary and float(self.centre.norm()) < OFF_CENTRE * spread:
-            # b.(q - c) is (b - c).(q - c) up to a number that is the same for all rows.
-            return self.bank, squares[:, None]
-        points = self._prepared(self.bank)
-        self.scale = float(torch.stack(torch.aminmax(points)).abs().amax()) or 1.0
-        points /= self.scale
-        return points, torch.linalg.vector_norm(points, dim=1, keepdim=True).square_()
-
-    def _squares(self, centre: Tensor) -> Float[Tensor, "N"]:
-        """Squared distances from a centre."""
-        parts = [torch.linalg.vector_norm(rows - centre, dim=1) for rows in self.bank.split(ROWS)]
-        return torch.cat(parts).square_()
+    def _ranked_rows(self) -> Float[Tensor, "P K1"]:
+        """What queries are multiplied with, filled up to whole groups by rows that no query is near to."""
+        (count, size), whole = self.bank.shape, math.prod(self.groups)
+        ranked = self.bank.new_zeros(-(-count // whole) * whole, size + 1, dtype=torch.float32)
+        points = ranked[:count, :size]
+        largest = []
+        for part, rows in zip(points.split(ROWS), self.bank.split(ROWS), strict=True):
+            prepared = self._prepared(rows)
+            largest.append(prepared.abs().amax())
+            part.copy_(prepared)
+        if not self.cosine:
+            self.scale = float(torch.stack(largest).amax()) or 1.0
+            points /= self.scale
+            for part in ranked[:count].split(ROWS):
+                part[:, size] = torch.linalg.vector_norm(part[:, :size], dim=1).square_()
+        points *= -2
+        ranked[count:, size] = FAR
+        return ranked
 
     def _prepared(self, features: Tensor) -> Tensor:
         if self.centre is None:

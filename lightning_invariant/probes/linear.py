@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightning_invariant.probes.products import RowProducts
 from lightning_invariant.probes.samples import checked_features, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
     from torch import Tensor
 
-ROWS = 2048
-"""Rows that are centred at one time; the copy stays in cache."""
+ROWS = 4096
+"""Rows that are centred at one time."""
 NOISE = 1e-6
 """A feature whose deviation is below this share of its mean is constant up to float32 rounding."""
 
@@ -88,8 +89,9 @@ def centred_products(
     size = features.shape[1]
     total = features.new_zeros((size, size + columns.shape[1]), dtype=torch.float64)
     for block, y in zip(features.split(ROWS), columns.split(ROWS), strict=True):
-        x = block - mean
-        total[:, :size] += x.T @ x
-        total[:, size:] += x.T @ y
+        rows = features.new_empty(total.shape[1], len(block))
+        torch.sub(block.T, mean[:, None], out=rows[:size])
+        rows[size:] = y.T
+        total += RowProducts(rows[:size])(rows)
     total /= len(features)
     return total[:, :size], total[:, size:]
