@@ -44,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--input", metavar="SHAPE", help="shape of one input, such as 3,32,32")
     parser.add_argument("--example", metavar="FILE", help=".npz, .npy or .safetensors with a few inputs instead")
     parser.add_argument("--name", help="of the model on its card (default: the folder's name)")
+    parser.add_argument("--onnx", action="store_true", help="write model.onnx too (extra: onnx)")
     parser.add_argument("--license", help="for the card, such as apache-2.0")
     parser.add_argument(
         "--trust-checkpoint",
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = _recipe(args, saved)
     module = build_module(kind, saved, _arguments(args.init))
     print(f"exporting {recipe.layer!r} of {kind.__name__} to {folder} ...", file=sys.stderr)
-    encoder = export_from(saved, module, recipe, folder, name=args.name, license=args.license)
+    encoder = export_from(saved, module, recipe, folder, name=args.name, license=args.license, onnx=args.onnx)
     result = {
         "folder": str(folder),
         "layer": recipe.layer,

@@ -6,6 +6,7 @@ model.safetensors   tensors of the network ("network."), projection ("projection
 certificate.json    what was measured
 README.md           the model card
 embeddings.png      raw beside projected latents, where a picture was drawn
+model.onnx          features and latents for ONNX Runtime, where that was asked for
 
 docs/artifact.md describes every entry.
 """
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CONFIG, GRAPH, CERTIFICATE = "config.json", "graph.json", "certificate.json"
-CARD, PICTURE = "README.md", "embeddings.png"
+CARD, PICTURE, ONNX = "README.md", "embeddings.png", "model.onnx"
 LOADED = (CONFIG, GRAPH, CERTIFICATE, WEIGHTS, INDEX, SHARDS)
 """Patterns of the files that an encoder is loaded from."""
-OWN = (*LOADED, CARD, PICTURE)
+OWN = (*LOADED, CARD, PICTURE, ONNX)
 """Patterns of all files of an artefact."""
 NETWORK, PROJECTION, HEAD = "network.", "projection.", "head."
 
@@ -66,6 +67,7 @@ def write_artifact(
     *,
     card: str | Callable[[str], str],
     picture: bytes | None = None,
+    onnx: bytes | None = None,
     check: Callable[[Path], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
@@ -76,6 +78,7 @@ def write_artifact(
         artifact: What to write.
         card: Text of the model card, or a function from the digest of the weights to that text.
         picture: PNG bytes.
+        onnx: The encoder as ONNX.
         shard_bytes: Most bytes of tensors in one file.
         check: Called with the complete new directory before it takes its place; if it raises, the folder is unchanged.
 
@@ -84,7 +87,7 @@ def write_artifact(
     """
 
     def fill(fresh: Path) -> None:
-        _write_files(fresh, artifact, card, picture, shard_bytes)
+        _write_files(fresh, artifact, card, {PICTURE: picture, ONNX: onnx}, shard_bytes)
         if check is not None:
             check(fresh)
 
@@ -118,15 +121,21 @@ def weights_digest(files: Mapping[str, str]) -> str:
 
 
 def _write_files(
-    folder: Path, artifact: Artifact, card: str | Callable[[str], str], picture: bytes | None, shard_bytes: int
+    folder: Path,
+    artifact: Artifact,
+    card: str | Callable[[str], str],
+    more: Mapping[str, bytes | None],
+    shard_bytes: int,
 ) -> None:
     names = write_weights(folder, artifact.tensors, shard_bytes)
     if artifact.graph is not None:
         write_json(folder / GRAPH, artifact.graph, compact=True)
         names.append(GRAPH)
     write_json(folder / CERTIFICATE, artifact.certificate)
-    if picture is not None:
-        (folder / PICTURE).write_bytes(picture)
+    for name, content in more.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    names += [ONNX] if more.get(ONNX) is not None else []
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "torch": str(torch.__version__)}
     hashes = {name: file_hash(folder / name) for name in sorted([*names, CERTIFICATE])}
     digest = weights_digest(hashes)

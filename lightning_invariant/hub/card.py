@@ -31,6 +31,7 @@ def model_card(
     numbers: Mapping[str, float],
     versions: Mapping[str, str],
     picture: str | None,
+    onnx: bool = False,
     repository: str = "path/or/repository",
     license: str | None = None,
     training: Mapping[str, str] | None = None,
@@ -45,6 +46,7 @@ def model_card(
         numbers: Logged names and values; values that are not finite are left out.
         versions: Package to version.
         picture: File name of the picture, or None.
+        onnx: Whether the encoder stands there as ONNX too.
         repository: What the loading snippet loads.
         license: An identifier that the Hub knows, such as "apache-2.0"; None to choose none.
         training: Name and value of each setting that is worth knowing.
@@ -78,7 +80,7 @@ features = encoder({call})  # invariant, shape (B, {description["features"]})
 latents = encoder.latent({call})  # raw, shape (B, {description["latent_size"]}): the group moves them
 ```
 
-{_how(description)}
+{_how(description, onnx=onnx)}
 
 ## Symmetry and guarantee
 
@@ -98,7 +100,7 @@ Exported with {", ".join(f"{package} {version}" for package, version in versions
 """
 
 
-def _how(description: Mapping[str, Any]) -> str:
+def _how(description: Mapping[str, Any], *, onnx: bool) -> str:
     """How loading goes, and what else comes with the encoder."""
     lines = [
         "Loading executes and unpickles nothing: the network is an allow-listed graph, the weights are safetensors."
@@ -111,6 +113,8 @@ def _how(description: Mapping[str, Any]) -> str:
         ]
     if description["preprocessing"] is not None:
         lines.append("`encoder.preprocess(raw)` turns raw images into inputs; `encoder.encode` does so for bytes.")
+    if onnx:
+        lines.append("`model.onnx` gives `features` and `latents` in ONNX Runtime; loading in Python does not read it.")
     if description["head"] is not None:
         labels = description["head"]["labels"]
         named = ", ".join(map(_code, labels[:20])) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -236,6 +237,21 @@ class InvariantEncoder(nn.Module):
         from lightning_invariant.hub.save import save_encoder
 
         save_encoder(self, folder, name=name)
+
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the encoder as it is now as ONNX, with the outputs `features` and `latents`.
+
+        Args:
+            path: Of the file.
+
+        Raises:
+            ArtifactError: The extra `onnx` is not installed, ONNX has no such operator, or the encoder is too large.
+        """
+        import copy
+
+        from lightning_invariant.hub.onnx_model import onnx_model
+
+        Path(path).write_bytes(onnx_model(copy.deepcopy(self).cpu()))
 
     def push_to_hub(
         self,

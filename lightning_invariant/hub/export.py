@@ -20,6 +20,7 @@ from lightning_invariant.hub.encoder import InvariantEncoder
 from lightning_invariant.hub.graph import export_graph
 from lightning_invariant.hub.graph.operators import DTYPE_NAMES
 from lightning_invariant.hub.head import Head
+from lightning_invariant.hub.onnx_model import onnx_model
 from lightning_invariant.hub.readme import merged, read_card
 from lightning_invariant.hub.weights import SHARD_BYTES
 from lightning_invariant.metrics.certificate import Certificate, finite
@@ -50,6 +51,7 @@ def export_encoder(
     samples: Mapping[str, int] | None = None,
     seed: int = 0,
     picture: bytes | None = None,
+    onnx: bool = False,
     name: str | None = None,
     repository: str | None = None,
     license: str | None = None,
@@ -74,6 +76,7 @@ def export_encoder(
         samples: How many samples that was measured on, by name.
         seed: Of the measurement.
         picture: PNG of raw beside projected latents.
+        onnx: Whether `model.onnx` stands beside the other files, for programs without Python; needs the extra `onnx`.
         name: Of the model on its card; the folder's name if None.
         repository: "user/name" on the Hub for the card's loading snippet, where it is known.
         license: Identifier of a licence for the card, such as "apache-2.0"; None to choose none.
@@ -84,8 +87,8 @@ def export_encoder(
         The encoder as loaded from what was written, on the CPU.
 
     Raises:
-        ArtifactError: The folder cannot be written, the projection is not one of this package, or the loaded encoder
-            gives other features.
+        ArtifactError: The folder cannot be written, the projection is not one of this package, the loaded encoder gives
+            other features, or ONNX was asked for and cannot be written.
         LatentError: The network's latents do not fit the representation.
         GraphError: The network cannot be written as a class-free graph, and no arguments for its class are given.
     """
@@ -124,10 +127,11 @@ def export_encoder(
         tensors,
         certificate.to_dict(),
     )
+    made = type(network) if recorded.graph is None else None
+    model = onnx_model(InvariantEncoder.from_artifact(artifact, network=made), inputs) if onnx else None
     loaded = []
 
     def check(fresh: Path) -> None:
-        made = type(network) if recorded.graph is None else None
         loaded.append(InvariantEncoder.from_pretrained(fresh, network=made))
         _require_equal(features, loaded[0].to(inputs[0].device), inputs)
 
@@ -139,12 +143,13 @@ def export_encoder(
         numbers=measured,
         versions=_versions(),
         picture=PICTURE if picture else None,
+        onnx=onnx,
         repository=repository or "path/or/repository",
         license=license,
         training=training,
     )
     text = merged(card, read_card(folder))
-    write_artifact(folder, artifact, card=text, picture=picture, check=check, shard_bytes=shard_bytes)
+    write_artifact(folder, artifact, card=text, picture=picture, onnx=model, check=check, shard_bytes=shard_bytes)
     return loaded[0].cpu()
 
 

@@ -45,6 +45,13 @@ def test_a_watched_checkpoint_needs_the_class_alone(checkpoint: Path, tmp_path: 
     assert "| weights | a checkpoint, epoch" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_onnx_needs_its_packages(checkpoint: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_invariant.hub.onnx_model.find_spec", lambda package: None)
+    assert main(["export", str(checkpoint), *MODEL, "-o", str(tmp_path / "out"), "--onnx"]) == 2
+    assert "lightning-invariant[onnx]" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_a_folder_it_stands_beside_the_checkpoint(checkpoint: Path, capsys) -> None:
     assert main(["export", str(checkpoint), *MODEL]) == 0
     assert InvariantEncoder.from_pretrained(checkpoint.with_suffix("")).guarantee.group == "C4"
