@@ -35,7 +35,7 @@ class Recipe:
     Args:
         layer: As in `named_modules`.
         projection: From latents to features.
-        example: A batch of at least two inputs.
+        example: A batch of at least two inputs, and a mask where sets are padded.
         pick: Index or key of the latent in what the layer gives.
         pool: "mean" or "max" over positions.
         notes: Numbers, samples and seed of what the callback measured.
@@ -43,7 +43,7 @@ class Recipe:
 
     layer: str
     projection: Projection
-    example: Tensor
+    example: tuple[Tensor, ...]
     pick: int | str | None
     pool: Any
     notes: Mapping[str, Any]
@@ -129,13 +129,15 @@ def export_from(
     with undisturbed(module), wearing(module, saved.state):
         source.attach(module)
         try:
-            path = LatentPath(module, source.tap, _route(module, source, recipe), source.flat)
+            path = LatentPath(module, source.tap, _route(module, source, recipe), source.rows)
             return export_encoder(
                 folder,
                 path,
                 recipe.projection,
                 recipe.example,
+                mask=1 if len(recipe.example) > 1 else None,
                 numbers=notes.get("numbers"),
+                targets=notes.get("targets"),
                 samples=notes.get("samples"),
                 seed=int(notes.get("seed", 0)),
                 name=name,
@@ -151,7 +153,7 @@ def _route(module: nn.Module, source: Source, recipe: Recipe) -> Route:
     failures = []
     for route in [noted] if (noted := recipe.notes.get("route")) else source.routes:
         try:
-            LatentPath(module, source.tap, cast("Route", route), source.flat)(recipe.example)
+            LatentPath(module, source.tap, cast("Route", route), source.rows)(*recipe.example)
         except LatentError:
             raise
         except Exception as error:  # any user's forward may raise anything
@@ -159,6 +161,6 @@ def _route(module: nn.Module, source: Source, recipe: Recipe) -> Route:
         else:
             return cast("Route", route)
     raise InvariantError(
-        f"Expected inputs {tuple(recipe.example.shape)} to reach layer {recipe.layer!r} but {'; '.join(failures)}; "
+        f"Expected inputs {tuple(recipe.example[0].shape)} to reach layer {recipe.layer!r} but {'; '.join(failures)}; "
         "say their shape with --input, or give some with --example."
     )

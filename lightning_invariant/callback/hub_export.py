@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lightning_invariant.hub.target import Target
 
 When = Literal["best", "last", "end"]
+Head = Literal["linear", "logistic"]
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
@@ -28,6 +30,10 @@ class HubExport:
         create_pr: Open a pull request instead of committing; a training's later exports go to the same one.
         monitor: Follow the ModelCheckpoint that monitors this; None for the trainer's first.
         license: Identifier of a licence for the card, such as "apache-2.0"; None to choose none.
+        head: Fit a probe on the features of training inputs at each export, "linear" or "logistic", so that whoever
+            pulls the encoder has `encoder.classify(x)`; its score on the validation inputs stands on the card. None for
+            none.
+        labels: A name for each class from 0 on, or for each value; numbers if None.
         hyperparameters: Whether the module's hyperparameters stand on the card; they may hold paths or secrets.
         at_most_every: Seconds between two exports, at least 30: the Hub takes 128 commits an hour. The last one of a
             training does not wait.
@@ -49,6 +55,8 @@ class HubExport:
         create_pr: bool = False,
         monitor: str | None = None,
         license: str | None = None,
+        head: Head | None = None,
+        labels: Sequence[str] | None = None,
         hyperparameters: bool = False,
         at_most_every: float = 60.0,
         timeout: float = 300.0,
@@ -59,10 +67,15 @@ class HubExport:
             raise ValueError(f"Expected when to be one of {', '.join(map(repr, get_args(When)))} but got {when!r}.")
         if license is not None and not _LICENSE.fullmatch(license):
             raise ValueError(f"Expected a licence as the Hub names it, such as 'apache-2.0', but got {license!r}.")
+        if head is not None and head not in get_args(Head):
+            raise ValueError(f"Expected head to be one of {', '.join(map(repr, get_args(Head)))} but got {head!r}.")
+        if labels is not None and (head is None or isinstance(labels, str) or len(set(labels)) < len(labels)):
+            raise ValueError(f"Expected different labels for a head but got {labels!r} with head={head!r}.")
         if not at_most_every >= 30 or not timeout >= 0:
             raise ValueError(
                 f"Expected at_most_every of at least 30 s and a timeout of at least 0 s but got {at_most_every} and "
                 f"{timeout}."
             )
         self.when, self.monitor, self.license, self.hyperparameters = when, monitor, license, hyperparameters
+        self.head, self.labels = head, None if labels is None else [str(label) for label in labels]
         self.at_most_every, self.timeout, self.queue = at_most_every, timeout, queue

@@ -35,7 +35,7 @@ def probe_scores(
     if raw.labels is None or raw.bank_labels is None:
         return {}
     device = raw.bank.device
-    known, asked = _valid(raw.bank_labels).to(device), _valid(raw.labels).to(device)
+    known, asked = valid_rows(raw.bank_labels).to(device), valid_rows(raw.labels).to(device)
     targets, truth = raw.bank_labels.to(device)[known], raw.labels.to(device)[asked]
     if len(targets) == 0 or len(truth) == 0 or target_kind(targets) != target_kind(truth):
         return {}
@@ -73,6 +73,7 @@ def _named(name: str, found: dict[str, list[Tensor] | None], truth: Tensor, seed
     return numbers | {f"{gap}/lower": low, f"{gap}/upper": high}
 
 
-def _valid(labels: Tensor) -> Tensor:
+def valid_rows(labels: Tensor) -> Tensor:
+    """Which samples take part, (N,): not those whose label is negative, to be ignored, or no number."""
     valid = labels.isfinite() if labels.is_floating_point() else labels >= 0 if labels.ndim == 1 else labels == labels
     return valid if labels.ndim == 1 else valid.flatten(1).all(dim=1)

@@ -103,5 +103,13 @@ class Source:
         """
         if isinstance(z, tuple):
             z, mask = z
-        rows = pooled(z, self.representation, self.pool).float()
+        rows = self.rows(z)
         return pack(rows, mask, self.representation) if self.ragged and mask is not None else rows
+
+    def rows(self, z: Tensor) -> Tensor:
+        """Rows of a tensor, float32, padding and all.
+
+        Raises:
+            LatentError: The shape does not fit.
+        """
+        return pooled(z, self.representation, self.pool).float()

@@ -107,7 +107,16 @@ class Tap:
         records, self._armed, self._records = self._records, False, []
         if not records:
             raise LayerError(f"Expected the network's forward to call layer {self.layer!r} but it did not.")
-        return self._select(records[0][1])
+        return self.selected(records[0][1])
+
+    def selected(self, output: Any) -> Tensor:
+        """The latent in an output, gradients and all, whatever its rows, without the mask that may come with it.
+
+        Raises:
+            LatentError: There is none.
+        """
+        z = self._select(output)
+        return z[0] if self.masked else z
 
     @contextmanager
     def armed(self) -> Iterator[None]:

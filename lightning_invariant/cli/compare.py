@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.cli.latents import as_labels, load_labels, load_latents
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
@@ -103,6 +101,7 @@ def compare(
         ParseError: The representation cannot be read.
     """
     from lightning_invariant.cli.comparison import compare as measure
+    from lightning_invariant.cli.latents import as_labels, load_labels, load_latents
 
     z, found = load_latents(path)
     if labels is not None:

@@ -59,17 +59,21 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status is 0 if the folder was written."""
     from lightning_invariant.callback.checkpoints import read_checkpoint
     from lightning_invariant.callback.from_checkpoint import build_module, export_from
+    from lightning_invariant.hub.progress import progress_bar
 
     path = Path(args.checkpoint)
     if not path.exists():
         raise ArtifactError(f"Expected a checkpoint but there is no {path}.")
     folder = Path(args.output) if args.output else path.with_suffix("")
-    saved = read_checkpoint(str(path), trusted=args.trust_checkpoint)
-    kind = _model_class(args.model, saved.hyperparameters)
-    recipe = _recipe(args, saved)
-    module = build_module(kind, saved, _arguments(args.init))
-    print(f"exporting {recipe.layer!r} of {kind.__name__} to {folder} ...", file=sys.stderr)
-    encoder = export_from(saved, module, recipe, folder, name=args.name, license=args.license, onnx=args.onnx)
+    with progress_bar("Exporting: checkpoint, network, graph", 3) as done:
+        saved = read_checkpoint(str(path), trusted=args.trust_checkpoint)
+        done(1)
+        kind = _model_class(args.model, saved.hyperparameters)
+        recipe = _recipe(args, saved)
+        module = build_module(kind, saved, _arguments(args.init))
+        done(1)
+        encoder = export_from(saved, module, recipe, folder, name=args.name, license=args.license, onnx=args.onnx)
+        done(1)
     result = {
         "folder": str(folder),
         "layer": recipe.layer,
@@ -115,6 +119,8 @@ def _model_class(name: str | None, hyperparameters: Any) -> type[nn.Module]:
 
 
 def _recipe(args: argparse.Namespace, saved: Any) -> Recipe:
+    import torch
+
     from lightning_invariant.callback.from_checkpoint import Recipe, callback_notes
     from lightning_invariant.projections import Projection, choose
 
@@ -130,7 +136,10 @@ def _recipe(args: argparse.Namespace, saved: Any) -> Recipe:
         projection.load_state_dict(notes["tensors"])
     else:
         projection = choose(args.representation)
-    return Recipe(layer, projection, _example(args, notes), notes.get("pick"), args.pool or notes.get("pool"), notes)
+    example: tuple[Tensor, ...] = (_example(args, notes),)
+    if notes.get("masked"):
+        example = (*example, torch.ones(len(example[0]), int(getattr(projection, "n", 0)), dtype=torch.bool))
+    return Recipe(layer, projection, example, notes.get("pick"), args.pool or notes.get("pool"), notes)
 
 
 def _example(args: argparse.Namespace, notes: dict[str, Any]) -> Tensor:

@@ -36,12 +36,13 @@ def run(args: argparse.Namespace) -> int:
     from lightning_invariant.hub import InvariantEncoder
     from lightning_invariant.hub.artifact import weights_digest
     from lightning_invariant.hub.input_files import read_inputs
+    from lightning_invariant.hub.masks import mask_of
     from lightning_invariant.hub.verification import verify
 
     encoder = InvariantEncoder.from_pretrained(
         args.repo, device=args.device, trust_remote_code=args.trust_remote_code, **where(args)
     )
-    inputs, labels = read_inputs(Path(args.data), len(encoder.config["inputs"]))
+    inputs, labels = read_inputs(Path(args.data), len(encoder.config["inputs"]), mask_of(encoder.config))
     inputs, labels = [x[: args.limit] for x in inputs], None if labels is None else labels[: args.limit]
     checks = verify(encoder, inputs, labels, seed=args.seed, batch_size=args.batch_size, progress=not args.json)
     holds = all(check.holds for check in checks)

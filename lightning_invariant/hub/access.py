@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_invariant.errors import HubError
 from lightning_invariant.hub.answers import guard_client
 from lightning_invariant.hub.attempts import REFUSED, in_words, status_of
+from lightning_invariant.hub.pace import SlowHubError, paced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,11 +41,14 @@ def check_access(target: Target) -> str | None:
     """
     client, account = hub_client(), {}
     try:
-        account = client.whoami()
-        _require_writing_token(account, target)
-        ensure_repository(client, target)
-        client.auth_check(target.repo_id, write=not target.create_pr)
-        _require_private(client, target)
+        with paced():
+            account = client.whoami()
+            _require_writing_token(account, target)
+            ensure_repository(client, target)
+            client.auth_check(target.repo_id, write=not target.create_pr)
+            _require_private(client, target)
+    except SlowHubError as error:
+        return in_words(error)
     except HubError:
         raise
     except Exception as error:  # the client's errors have several bases

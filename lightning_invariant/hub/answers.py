@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.pace import refuse_expired, see_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def check_answer(response: Any) -> None:
 
 
 class _Guarded:
-    """Makes clients as another factory does, with a look at their answers."""
+    """Makes clients as another factory does, with a look at their answers, and at how long those take."""
 
     def __init__(self, factory: Callable[[], Any]) -> None:
         self.factory = factory
@@ -66,7 +67,11 @@ class _Guarded:
     def __call__(self) -> Any:
         client = self.factory()
         hooks = client.event_hooks
-        client.event_hooks = {**hooks, "response": [*hooks.get("response", []), check_answer]}
+        client.event_hooks = {
+            **hooks,
+            "request": [*hooks.get("request", []), refuse_expired],
+            "response": [*hooks.get("response", []), see_answer, check_answer],
+        }
         return client
 
 

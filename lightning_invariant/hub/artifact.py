@@ -49,12 +49,14 @@ class Artifact:
         graph: The class-free graph, or None for a network that only its class can build.
         tensors: Tensors by name, "network.", "projection." or "head." in front.
         certificate: What was measured, JSON-able.
+        folder: Where it was read from; None if it was not.
     """
 
     config: Mapping[str, Any]
     graph: Mapping[str, Any] | None
     tensors: Mapping[str, Tensor]
     certificate: Mapping[str, Any]
+    folder: Path | None = None
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """The tensors of one part, without its prefix."""
@@ -66,7 +68,7 @@ def write_artifact(
     artifact: Artifact,
     *,
     card: str | Callable[[str], str],
-    picture: bytes | None = None,
+    picture: bytes | Callable[[str], bytes | None] | None = None,
     onnx: bytes | None = None,
     check: Callable[[Path], None] | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -77,7 +79,7 @@ def write_artifact(
         folder: Empty, new, or an earlier export.
         artifact: What to write.
         card: Text of the model card, or a function from the digest of the weights to that text.
-        picture: PNG bytes.
+        picture: PNG bytes, or likewise a function.
         onnx: The encoder as ONNX.
         shard_bytes: Most bytes of tensors in one file.
         check: Called with the complete new directory before it takes its place; if it raises, the folder is unchanged.
@@ -87,7 +89,7 @@ def write_artifact(
     """
 
     def fill(fresh: Path) -> None:
-        _write_files(fresh, artifact, card, {PICTURE: picture, ONNX: onnx}, shard_bytes)
+        _write_files(fresh, artifact, card, picture, onnx, shard_bytes)
         if check is not None:
             check(fresh)
 
@@ -124,7 +126,8 @@ def _write_files(
     folder: Path,
     artifact: Artifact,
     card: str | Callable[[str], str],
-    more: Mapping[str, bytes | None],
+    picture: bytes | Callable[[str], bytes | None] | None,
+    onnx: bytes | None,
     shard_bytes: int,
 ) -> None:
     names = write_weights(folder, artifact.tensors, shard_bytes)
@@ -132,13 +135,14 @@ def _write_files(
         write_json(folder / GRAPH, artifact.graph, compact=True)
         names.append(GRAPH)
     write_json(folder / CERTIFICATE, artifact.certificate)
-    for name, content in more.items():
-        if content is not None:
-            (folder / name).write_bytes(content)
-    names += [ONNX] if more.get(ONNX) is not None else []
+    if onnx is not None:
+        (folder / ONNX).write_bytes(onnx)
+        names.append(ONNX)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "torch": str(torch.__version__)}
     hashes = {name: file_hash(folder / name) for name in sorted([*names, CERTIFICATE])}
     digest = weights_digest(hashes)
+    if (drawn := picture(digest) if callable(picture) else picture) is not None:
+        (folder / PICTURE).write_bytes(drawn)
     (folder / CARD).write_text(card if isinstance(card, str) else card(digest), encoding="utf-8")
     certified = {"certified": artifact.config.get("certified") or digest}
     write_json(folder / CONFIG, {**header, **artifact.config, **header, **certified, "files": hashes})

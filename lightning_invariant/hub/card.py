@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from lightning_invariant.hub.head import HEAD_SCORES
+from lightning_invariant.hub.masks import MASK, input_names
 from lightning_invariant.hub.readme import BEGIN, END, MEASURED_ON
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
 SCORES = {"kNN": "knn", "linear probe": "linear"}
 """Probes of the card's table, in words and as they are logged."""
+SCORE_NAMES = {"classes": "accuracy", "values": "R²", "labels": "mean average precision"}
+"""What probes are scored by, for each kind of target."""
+METRIC_TYPES = {"accuracy": "accuracy", "R²": "r_squared", "mean average precision": "mean_average_precision"}
+"""How the Hub calls these."""
 ERROR = "invariance error"
 READING = """Probes were fitted on latents of training inputs as they come and asked about validation inputs that random
 group elements moved. The invariance error is relative to the mean distance between different samples."""
@@ -52,16 +58,19 @@ def model_card(
         training: Name and value of each setting that is worth knowing.
     """
     inputs = description["inputs"]
-    names = ["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))]
-    shown = [f"{spec['dtype']}, shape {_sizes(spec)}" for spec in inputs]
-    example = "\n".join(f"{name} = {_zeros(spec)}" for name, spec in zip(names, inputs, strict=True))
-    call = ", ".join(names)
+    names = input_names(len(inputs), description.get("mask"))
+    shown = [
+        f"{spec['dtype']}, shape {_sizes(spec)}" + (", which points exist" if name == MASK else "")
+        for name, spec in zip(names, inputs, strict=True)
+    ]
+    example = "\n".join(f"{name} = {_filled(name, spec)}" for name, spec in zip(names, inputs, strict=True))
+    call = ", ".join("mask=mask" if name == MASK else name for name in sorted(names, key=MASK.__eq__))
     module, _, owner = description["network"].get("class", "").rpartition(".")
     imported, given = (f"from {module} import {owner}\n", f", network={owner}") if owner else ("", "")
     name = _line(name)
     sentences = [f"{guarantee}.", reason, guarantee.note]
     return f"""---
-{_metadata(name, numbers, license).to_yaml()}
+{_metadata(name, numbers, license, description.get("targets")).to_yaml()}
 ---
 
 {BEGIN}
@@ -80,7 +89,7 @@ features = encoder({call})  # invariant, shape (B, {description["features"]})
 latents = encoder.latent({call})  # raw, shape (B, {description["latent_size"]}): the group moves them
 ```
 
-{_how(description, onnx=onnx)}
+{_how(description, numbers, onnx=onnx)}
 
 ## Symmetry and guarantee
 
@@ -93,14 +102,14 @@ latents = encoder.latent({call})  # raw, shape (B, {description["latent_size"]})
 
 ## Measured
 {_picture(picture)}
-{_table(numbers)}
+{_table(numbers, description.get("targets"))}
 {_training(training or {})}
 Exported with {", ".join(f"{package} {version}" for package, version in versions.items())}.
 {END}
 """
 
 
-def _how(description: Mapping[str, Any], *, onnx: bool) -> str:
+def _how(description: Mapping[str, Any], numbers: Mapping[str, float], *, onnx: bool) -> str:
     """How loading goes, and what else comes with the encoder."""
     lines = [
         "Loading executes and unpickles nothing: the network is an allow-listed graph, the weights are safetensors."
@@ -119,8 +128,15 @@ def _how(description: Mapping[str, Any], *, onnx: bool) -> str:
         labels = description["head"]["labels"]
         named = ", ".join(map(_code, labels[:20])) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
         verb = "classify" if description["head"]["kind"] == "classes" else "predict"
-        lines.append(f"`encoder.{verb}(x)` gives {named}.")
+        lines.append(f"`encoder.{verb}(x)` gives {named}.{_head_score(numbers)}")
     return "\n\n".join(lines)
+
+
+def _head_score(numbers: Mapping[str, float]) -> str:
+    """What the head is worth, as a sentence, where it was measured."""
+    scores = [(SCORE_NAMES[kind], numbers.get(key, math.nan)) for kind, key in HEAD_SCORES.items()]
+    known = [(what, score) for what, score in scores if math.isfinite(score)]
+    return "".join(f" Its {what} on validation inputs as they come: {score:.4g}." for what, score in known)
 
 
 def _sizes(spec: Mapping[str, Any]) -> str:
@@ -129,15 +145,16 @@ def _sizes(spec: Mapping[str, Any]) -> str:
     return f"({', '.join(sizes)})" if rest else f"({sizes[0]},)"
 
 
-def _zeros(spec: Mapping[str, Any]) -> str:
+def _filled(name: str, spec: Mapping[str, Any]) -> str:
     sizes = ", ".join(str(size if isinstance(size, int) else 2) for size in spec["shape"])
-    return f"torch.zeros({sizes}, dtype=torch.{spec['dtype']})  # a batch of your inputs, shape {_sizes(spec)}"
+    fill, what = ("ones", "which points exist") if name == MASK else ("zeros", "a batch of your inputs")
+    return f"torch.{fill}({sizes}, dtype=torch.{spec['dtype']})  # {what}, shape {_sizes(spec)}"
 
 
-def _table(numbers: Mapping[str, float]) -> str:
+def _table(numbers: Mapping[str, float], targets: str | None) -> str:
     rows = [
         f"| {row} | {numbers[raw]:.4g} | {numbers[projected]:.4g} |"
-        for row, (raw, projected) in _shown(numbers).items()
+        for row, (raw, projected) in _shown(numbers, targets).items()
         if all(math.isfinite(numbers.get(key, math.nan)) for key in (raw, projected))
     ]
     if not rows:
@@ -157,19 +174,19 @@ def _picture(picture: str | None) -> str:
     return f"\n![Raw beside projected latents]({picture})\n" if picture else ""
 
 
-def _shown(numbers: Mapping[str, float]) -> dict[str, tuple[str, str]]:
+def _shown(numbers: Mapping[str, float], targets: str | None) -> dict[str, tuple[str, str]]:
     """Rows of the card's table: the logged raw and projected name of each.
 
-    Probes are scored by accuracy, or by R² where labels are values, of which a mean absolute error is logged too.
+    Probes are scored by what suits the targets; of values a mean absolute error is logged too.
     """
     rows = {}
     for words, probe in SCORES.items():
-        score = "R²" if f"invariant/{probe}/mae" in numbers else "accuracy"
+        score = SCORE_NAMES["values" if f"invariant/{probe}/mae" in numbers else targets or "classes"]
         rows[f"{words} {score}"] = (f"raw/{probe}", f"invariant/{probe}")
     return rows | {ERROR: ("raw/error", "invariant/error")}
 
 
-def _metadata(name: str, numbers: Mapping[str, float], license: str | None) -> ModelCardData:
+def _metadata(name: str, numbers: Mapping[str, float], license: str | None, targets: str | None) -> ModelCardData:
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -177,11 +194,11 @@ def _metadata(name: str, numbers: Mapping[str, float], license: str | None) -> M
             task_type="feature-extraction",
             dataset_type="validation",
             dataset_name=MEASURED_ON,
-            metric_type="r_squared" if metric.endswith("R²") else "accuracy",
+            metric_type=next(kind for words, kind in METRIC_TYPES.items() if metric.endswith(words)),
             metric_name=metric,
             metric_value=round(float(numbers[key]), 6),
         )
-        for metric, (_, key) in _shown(numbers).items()
+        for metric, (_, key) in _shown(numbers, targets).items()
         if metric != ERROR and math.isfinite(numbers.get(key, math.nan))
     ]
     return ModelCardData(

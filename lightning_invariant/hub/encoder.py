@@ -14,14 +14,16 @@ from lightning_invariant.hub.class_network import ClassNetwork, build_network
 from lightning_invariant.hub.description import rebuild_projection, require_fitting_size
 from lightning_invariant.hub.graph import load_graph
 from lightning_invariant.hub.head import Head
+from lightning_invariant.hub.masks import hidden_as_zero, mask_of, require_masked, with_mask
 from lightning_invariant.hub.preprocessing import Preprocessing
 from lightning_invariant.hub.transport import read_pretrained
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from lightning_invariant.guarantee import Guarantee
@@ -58,6 +60,8 @@ class InvariantEncoder(nn.Module):
         super().__init__()
         self.network, self.projection, self.head = network, projection, head
         self.config, self.certificate = dict(config), dict(certificate)
+        self.folder: Path | None = None
+        """Where it was loaded from."""
         stored = self.config["preprocessing"]
         self.preprocessing = None if stored is None else Preprocessing.from_dict(stored)
         super().train(False)
@@ -117,6 +121,7 @@ class InvariantEncoder(nn.Module):
         config = artifact.config
         require_fitting_size(config)
         projection = rebuild_projection(artifact)
+        require_masked(config["inputs"], mask_of(config), projection)
         if artifact.graph is None:
             made = build_network(
                 config["network"], artifact.below(NETWORK), network, trust_remote_code=trust_remote_code
@@ -130,13 +135,17 @@ class InvariantEncoder(nn.Module):
         if stored is None and tensors:
             raise ArtifactError(f"Expected no head but got {sorted(tensors)[:3]}; export or pull again.")
         head = None if stored is None else Head.from_artifact(stored, tensors, projection.out_features)
-        return cls(body, projection, config, artifact.certificate, head)
+        encoder = cls(body, projection, config, artifact.certificate, head)
+        encoder.folder = artifact.folder
+        return encoder
 
-    def forward(self, *inputs: Tensor) -> Float[Tensor, "B K"]:
+    def forward(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B K"]:
         """Invariant features.
 
         Args:
             *inputs: Of the shapes that the network was exported with, any batch size.
+            mask: Where the network takes padded sets: which points exist; all if None. It may also stand among the
+                inputs.
 
         Returns:
             Features of shape (B, K), the same for all inputs that the group moves into each other.
@@ -144,17 +153,25 @@ class InvariantEncoder(nn.Module):
         Raises:
             GraphError: The input has another rank, size or dtype.
         """
-        return self.projection(self.latent(*inputs))
+        given = self._with_mask(inputs, mask)
+        index = mask_of(self.config)
+        return self.projection(self.network(*given), *([] if index is None else [given[index]]))
 
-    def latent(self, *inputs: Tensor) -> Float[Tensor, "B D"]:
-        """Raw latents, which the group moves; use the features unless you handle that yourself."""
-        return self.network(*inputs)
+    def latent(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B D"]:
+        """Raw latents, which the group moves; use the features unless you handle that yourself.
 
-    def classify(self, *inputs: Tensor) -> Prediction:
+        Numbers of points that do not exist are 0.
+        """
+        given, index = self._with_mask(inputs, mask), mask_of(self.config)
+        z = self.network(*given)
+        return z if index is None else hidden_as_zero(z, given[index], self.projection.representation)
+
+    def classify(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Prediction:
         """Names of classes, where the encoder was exported with a head.
 
         Args:
             *inputs: As for the features.
+            mask: Likewise.
 
         Returns:
             The best label of each input, and the scores of all labels (B, T).
@@ -165,15 +182,15 @@ class InvariantEncoder(nn.Module):
         head = self._require_head()
         if not head.classes:
             raise ArtifactError(f"Expected a head for classes but it predicts {', '.join(head.labels)}; use predict.")
-        return head.predict(self(*inputs))
+        return head.predict(self(*inputs, mask=mask))
 
-    def predict(self, *inputs: Tensor) -> Float[Tensor, "B T"]:
+    def predict(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B T"]:
         """Scores or values of the head, one column each label of `encoder.head.labels`.
 
         Raises:
             ArtifactError: There is no head.
         """
-        return self._require_head()(self(*inputs))
+        return self._require_head()(self(*inputs, mask=mask))
 
     def preprocess(self, raw: Tensor) -> Tensor:
         """What the network takes, from raw images (B, C, H, W), as recorded at the export; the same where nothing was.
@@ -290,6 +307,10 @@ class InvariantEncoder(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and guarantee."""
         return f"latent {self.config['latent_size']} -> {self.projection.out_features} features, {self.guarantee}"
+
+    def _with_mask(self, inputs: tuple[Tensor, ...], mask: Tensor | None) -> tuple[Tensor, ...]:
+        n = getattr(self.projection, "n", 0)
+        return with_mask(inputs, mask, mask_of(self.config), count=len(self.config["inputs"]), n=n)
 
     def _require_head(self) -> Head:
         if self.head is None:

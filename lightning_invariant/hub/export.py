@@ -20,6 +20,7 @@ from lightning_invariant.hub.encoder import InvariantEncoder
 from lightning_invariant.hub.graph import export_graph
 from lightning_invariant.hub.graph.operators import DTYPE_NAMES
 from lightning_invariant.hub.head import Head
+from lightning_invariant.hub.masks import require_masked
 from lightning_invariant.hub.onnx_model import onnx_model
 from lightning_invariant.hub.readme import merged, read_card
 from lightning_invariant.hub.weights import SHARD_BYTES
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from lightning_invariant.hub.preprocessing import Preprocessing
     from lightning_invariant.probes import LinearModel
+    from lightning_invariant.probes.probe import Kind
 
 
 def export_encoder(
@@ -43,11 +45,13 @@ def export_encoder(
     example: Tensor | tuple[Tensor, ...],
     *,
     dynamic: Sequence[Mapping[int, str]] | None = None,
+    mask: int | None = None,
     arguments: Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
     head: LinearModel | None = None,
     labels: Sequence[str] | None = None,
     numbers: Mapping[str, float] | None = None,
+    targets: Kind | None = None,
     samples: Mapping[str, int] | None = None,
     seed: int = 0,
     picture: bytes | None = None,
@@ -67,12 +71,16 @@ def export_encoder(
         example: A batch of at least two inputs on the network's device; several tensors as a tuple.
         dynamic: For each input its axes of any length, with names; axis 0 as "batch" if None. Two axes of one name
             have the same length.
+        mask: Which of several inputs says, of padded sets, which points exist: booleans (B, n), which the projection
+            gets too. None if there is none.
         arguments: JSON-able arguments that the network's class is built from. Where the network cannot be written
             without its class, class path and arguments are published instead; without them that is refused.
         preprocessing: From raw pixels to what the network takes, for whoever pulls the encoder.
         head: A probe fitted on the features, so that the encoder classifies or predicts.
         labels: Names for the head's classes or values; numbers if None.
         numbers: What was measured, by logged name; stands in the certificate and on the card.
+        targets: What the probes among the numbers were asked for: "classes", "values" or "labels" (several a sample);
+            None for classes.
         samples: How many samples that was measured on, by name.
         seed: Of the measurement.
         picture: PNG of raw beside projected latents.
@@ -99,7 +107,8 @@ def export_encoder(
             "whoever pulls the encoder could not rebuild it."
         )
     inputs = example if isinstance(example, tuple) else (example,)
-    features, kind = _live_features(network, projection, inputs)
+    require_masked([{"shape": list(x.shape), "dtype": DTYPE_NAMES.get(x.dtype)} for x in inputs], mask, projection)
+    features, kind = _live_features(network, projection, inputs, mask)
     recorded = _record(network, projection, inputs, dynamic, arguments)
     probe = None if head is None else Head.from_probe(head, labels)
     tensors = {f"{NETWORK}{key}": tensor for key, tensor in recorded.tensors.items()}
@@ -110,6 +119,8 @@ def export_encoder(
         "network": recorded.description,
         "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
         "head": None if probe is None else probe.config(),
+        "mask": mask,
+        "targets": targets,
     }
     measured = {key: float(value) for key, value in (numbers or {}).items()}
     certificate = Certificate(
@@ -150,6 +161,7 @@ def export_encoder(
     )
     text = merged(card, read_card(folder))
     write_artifact(folder, artifact, card=text, picture=picture, onnx=model, check=check, shard_bytes=shard_bytes)
+    loaded[0].folder = Path(folder)
     return loaded[0].cpu()
 
 
@@ -200,7 +212,7 @@ class _Rows(nn.Module):
 
 
 def _live_features(
-    network: nn.Module, projection: Projection, example: tuple[Tensor, ...]
+    network: nn.Module, projection: Projection, example: tuple[Tensor, ...], mask: int | None
 ) -> tuple[Float[Tensor, "B K"], torch.dtype]:
     if any(part.training for part in network.modules()):
         raise ArtifactError("Expected a network in eval mode but a part of it is in training mode; call .eval() first.")
@@ -212,7 +224,8 @@ def _live_features(
                 "wrap it in a module that returns the latents alone."
             )
         place = next((tensor.device for tensor in projection.state_dict().values()), latents.device)
-        return projection(latents.to(place)), latents.dtype
+        beside = [] if mask is None else [example[mask].to(place)]
+        return projection(latents.to(place), *beside), latents.dtype
 
 
 def _require_equal(features: Tensor, loaded: InvariantEncoder, example: tuple[Tensor, ...]) -> None:

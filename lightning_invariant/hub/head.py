@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from lightning_invariant.probes import LinearModel
 
+HEAD_SCORES = {"classes": "head/accuracy", "values": "head/r2", "labels": "head/map"}
+"""Names under which the score of a head stands among what was measured, by the kind of its targets."""
+
 
 class Prediction(NamedTuple):
     """What a head says of a batch.

@@ -9,30 +9,36 @@ from torch import Tensor
 
 from lightning_invariant.batch import INPUT_KEYS, LABEL_KEYS
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.masks import MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ENDINGS = (".npy", ".npz", ".parquet", ".safetensors")
 
 
-def read_inputs(path: Path, count: int = 1) -> tuple[list[Tensor], Tensor | None]:
+def read_inputs(path: Path, count: int = 1, mask: int | None = None) -> tuple[list[Tensor], Tensor | None]:
     """Inputs, one tensor for each that the network takes, and labels where the file holds them.
 
-    The first input is the array of a usual name (x, inputs, images, ...) or the only one; several are x0, x1, ...
+    The first input is the array of a usual name (x, inputs, images, ...) or the only one; several are x0, x1, ... A
+    mask is the array "mask".
+
+    Args:
+        path: Of the file.
+        count: How many inputs the network takes.
+        mask: Which of them is a mask; None if none is.
 
     Raises:
         ArtifactError: The file cannot be read, or holds no such arrays.
     """
     arrays = _arrays(path)
     labels = next((arrays.pop(key) for key in (*LABEL_KEYS, "classes") if key in arrays and len(arrays) > count), None)
-    if count > 1:
-        names = [f"x{i}" for i in range(count)]
-    else:
-        name = next((key for key in INPUT_KEYS if key in arrays), None)
-        names = [next(iter(arrays))] if name is None and len(arrays) == 1 else [str(name)]
+    names = _names(arrays, count if mask is None else count - 1)
+    if mask is not None:
+        names.insert(mask, MASK)
     if missing := [name for name in names if name not in arrays]:
-        wanted = ", ".join(INPUT_KEYS) if count == 1 else ", ".join(missing)
+        wanted = ", ".join(name if name != "None" else " or ".join(INPUT_KEYS) for name in missing)
         raise ArtifactError(f"Expected an array named {wanted} in {path} but got {sorted(arrays)}; rename the inputs.")
     inputs = [arrays[name] for name in names]
     if len({len(x) for x in inputs}) > 1 or not inputs[0].dim():
@@ -40,6 +46,14 @@ def read_inputs(path: Path, count: int = 1) -> tuple[list[Tensor], Tensor | None
     if labels is not None and labels.shape != inputs[0].shape[:1]:
         raise ArtifactError(f"Expected {len(inputs[0])} labels in {path} but got shape {tuple(labels.shape)}.")
     return inputs, labels
+
+
+def _names(arrays: Mapping[str, Tensor], count: int) -> list[str]:
+    if count > 1:
+        return [f"x{i}" for i in range(count)]
+    name = next((key for key in INPUT_KEYS if key in arrays), None)
+    others = [key for key in arrays if key != MASK]
+    return [others[0]] if name is None and len(others) == 1 else [str(name)]
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:

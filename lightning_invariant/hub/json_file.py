@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.links import require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +27,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """The content of a regular file, which may come from anywhere.
 
     Raises:
-        ArtifactError: It is missing, no regular file, cannot be read, or larger than the limit.
+        ArtifactError: It is missing, no regular file, a link out of its folder, cannot be read, or larger than the
+            limit.
     """
-    if not path.is_file():
+    if not require_inside(path).is_file():
         raise ArtifactError(f"Expected the file {path} but it is missing; export or pull again.")
     try:
         with path.open("rb") as file:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.graph.operators import DTYPES
+from lightning_invariant.hub.masks import input_names, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,14 +51,6 @@ def onnx_model(encoder: InvariantEncoder, example: tuple[Tensor, ...] | None = N
     return content
 
 
-def input_names(config: Mapping[str, Any]) -> list[str]:
-    """What the inputs are called: `x`, or `x0`, `x1` and so on; `mask` where one of them says which points exist."""
-    mask, count = config.get("mask"), len(config["inputs"])
-    others = count - (mask is not None)
-    names = ["x"] if others == 1 else [f"x{i}" for i in range(others)]
-    return names if mask is None else [*names[:mask], "mask", *names[mask:]]
-
-
 class _Both(nn.Module):
     """Features and latents of one call."""
 
@@ -82,7 +75,7 @@ def _exported(encoder: InvariantEncoder, inputs: tuple[Tensor, ...]) -> bytes:
                 inputs,
                 dynamo=True,
                 dynamic_shapes=(shapes,),
-                input_names=input_names(encoder.config),
+                input_names=input_names(len(specs), mask_of(encoder.config)),
                 output_names=list(OUTPUTS),
                 verbose=False,
             )

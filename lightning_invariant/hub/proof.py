@@ -16,6 +16,7 @@ from lightning_invariant.hub.encoder import InvariantEncoder
 from lightning_invariant.metrics import invariance_error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lightning_invariant.projections import Projection
@@ -27,7 +28,12 @@ ERROR_SLACK = 1e-3
 
 
 def write_proof(
-    path: Path, network: nn.Module, projection: Projection, inputs: Tensor, moved: Tensor | None = None
+    path: Path,
+    network: nn.Module,
+    projection: Projection,
+    inputs: Sequence[Tensor],
+    moved: Sequence[Tensor] | None = None,
+    mask: int | None = None,
 ) -> None:
     """Keep inputs and what the live network makes of them.
 
@@ -35,13 +41,19 @@ def write_proof(
         path: A safetensors file to write.
         network: From inputs to latents, in eval mode.
         projection: From latents to features.
-        inputs: At least two, on the network's device.
+        inputs: Each input of the network, at least two rows, on its device.
         moved: The same inputs, moved by group elements, where that is known.
+        mask: Which input is a mask, which the projection gets too.
     """
-    kept = {f"features.{size}": _features(network, projection, inputs[:size]) for size in (*SIZES, len(inputs))}
-    kept["inputs"] = inputs
+
+    def features(columns: Sequence[Tensor]) -> Tensor:
+        return _features(network, projection, columns, mask)
+
+    sizes = (*SIZES, len(inputs[0]))
+    kept = {f"features.{size}": features([column[:size] for column in inputs]) for size in sizes}
+    kept |= {f"inputs.{i}": column for i, column in enumerate(inputs)}
     if moved is not None:
-        kept |= {"moved": moved, "features.moved": _features(network, projection, moved)}
+        kept |= {f"moved.{i}": column for i, column in enumerate(moved)} | {"features.moved": features(moved)}
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}, path)
 
 
@@ -55,14 +67,18 @@ def check_proof(path: Path, folder: Path) -> None:
     Raises:
         ArtifactError: It gives other features for a batch of 1, 2 or all inputs, or another invariance error.
     """
-    kept = load_file(path)
-    inputs, encoder = kept["inputs"], InvariantEncoder.from_pretrained(folder)
-    live = kept[f"features.{len(inputs)}"]
-    for size in (*SIZES, len(inputs)):
-        _require_close(f"a batch of {size}", encoder(inputs[:size]), kept[f"features.{size}"])
-    if "moved" in kept:
+    kept, encoder = load_file(path), InvariantEncoder.from_pretrained(folder)
+    inputs, moved = (
+        [kept[f"{name}.{i}"] for i in range(len(encoder.config["inputs"])) if f"{name}.{i}" in kept]
+        for name in ("inputs", "moved")
+    )
+    live = kept[f"features.{len(inputs[0])}"]
+    for size in (*SIZES, len(inputs[0])):
+        found = encoder(*(column[:size] for column in inputs))
+        _require_close(f"a batch of {size}", found, kept[f"features.{size}"])
+    if moved:
         before = float(invariance_error(kept["features.moved"], live))
-        now = float(invariance_error(encoder(kept["moved"]).detach().to(live), encoder(inputs).detach().to(live)))
+        now = float(invariance_error(encoder(*moved).detach().to(live), encoder(*inputs).detach().to(live)))
         if not abs(now - before) <= ERROR_SLACK:
             raise ArtifactError(
                 f"Expected the invariance error of the live network, {before:.3g}, but the export has {now:.3g}; "
@@ -71,10 +87,11 @@ def check_proof(path: Path, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _features(network: nn.Module, projection: Projection, inputs: Tensor) -> Tensor:
+def _features(network: nn.Module, projection: Projection, inputs: Sequence[Tensor], mask: int | None) -> Tensor:
     # TF32 would differ from the processor on which the export is checked.
     with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
-        return projection(network(inputs.clone()))
+        latents = network(*(column.clone() for column in inputs))
+        return projection(latents, *([] if mask is None else [inputs[mask]]))
 
 
 def _require_close(what: str, found: Tensor, live: Tensor) -> None:

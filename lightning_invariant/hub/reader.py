@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, HEAD, NETWORK, PROJECTION, Artifact, file_hash
+from lightning_invariant.hub.artifact import CERTIFICATE, CONFIG, GRAPH, HEAD, NETWORK, PICTURE, PROJECTION, Artifact
 from lightning_invariant.hub.graph import parse_graph
 from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes
 from lightning_invariant.hub.schema import GRAPH_KIND, check_config
-from lightning_invariant.hub.weights import HEADER_LIMIT, INDEX, read_weights, weight_files
+from lightning_invariant.hub.tensors import HEADER_LIMIT, read_weights
+from lightning_invariant.hub.weights import INDEX, weight_files
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 GRAPH_LIMIT = 16 * 2**20
 """Largest graph that is read, in bytes."""
+PICTURE_LIMIT = 16 * 2**20
+"""Largest picture that is kept, in bytes."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 ATTEMPTS = 5
 """How often a directory is read that is replaced while it is read."""
 
@@ -75,16 +79,24 @@ def _read(source: Path) -> Artifact:
     graph = None
     if config["network"]["kind"] == GRAPH_KIND:
         graph = parse_graph(_require_hash(read_bytes(source / GRAPH, GRAPH_LIMIT), source / GRAPH, config))
-    return Artifact(config, graph, _read_tensors(source, config), read_certificate(source, config))
+    return Artifact(config, graph, _read_tensors(source, config), read_certificate(source, config), source)
+
+
+def read_picture(folder: Path | None) -> bytes | None:
+    """The picture beside an artefact, which is not needed to load it; None where there is none that can be kept."""
+    path = None if folder is None else folder / PICTURE
+    try:
+        content = b"" if path is None or not path.is_file() else read_bytes(path, PICTURE_LIMIT)
+    except ArtifactError:
+        return None
+    return content if content.startswith(_PNG) else None
 
 
 def _read_tensors(source: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     names = weight_files(config["files"])
-    for name in names:
-        _require_hash(None, source / name, config)
     if INDEX in config["files"]:
         _require_hash(read_bytes(source / INDEX, HEADER_LIMIT), source / INDEX, config)
-    tensors = read_weights(source, names)
+    tensors = read_weights(source, names, config["files"])
     if foreign := [name for name in tensors if not name.startswith((NETWORK, PROJECTION, HEAD))]:
         raise ArtifactError(
             f"Expected tensors of network, projection and head in {source} but got {foreign[0][:80]!r}; export or "
@@ -93,14 +105,13 @@ def _read_tensors(source: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _require_hash(content: bytes | None, path: Path, config: Mapping[str, Any]) -> bytes:
-    digest = file_hash(path) if content is None else hashlib.sha256(content).hexdigest()
-    if config["files"].get(path.name) != digest:
+def _require_hash(content: bytes, path: Path, config: Mapping[str, Any]) -> bytes:
+    if config["files"].get(path.name) != hashlib.sha256(content).hexdigest():
         raise ArtifactError(
             f"Expected {path} as config.json describes it but its hash differs: damaged, incomplete or of another "
             "export; export or pull again."
         )
-    return content or b""
+    return content
 
 
 def _stamp(folder: Path) -> tuple[int, ...]:

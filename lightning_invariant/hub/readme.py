@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lightning_invariant.hub.links import require_inside
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
@@ -53,8 +55,12 @@ def for_repository(card: str, repo_id: str) -> str:
 
 
 def read_card(folder: str | os.PathLike[str]) -> str | None:
-    """The README.md of a folder; None if there is none."""
-    path = Path(folder) / "README.md"
+    """The README.md of a folder; None if there is none.
+
+    Raises:
+        ArtifactError: It is a link out of the folder.
+    """
+    path = require_inside(Path(folder) / "README.md")
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_invariant.batch import find_inputs, find_labels
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.hub.masks import MASK, mask_of
 
 if TYPE_CHECKING:
     from lightning_invariant.hub.encode import Request
@@ -34,10 +35,13 @@ class Samples:
         length: Number of samples, if known.
         count: Number of inputs that the network takes.
         raw: Whether inputs are raw images.
+        mask: Which of the inputs is a mask, which batches with names hold under "mask".
     """
 
-    def __init__(self, batches: Any, length: int | None, count: int, *, raw: bool = False) -> None:
-        self.batches, self.length, self.count, self.raw = batches, length, count, raw
+    def __init__(
+        self, batches: Any, length: int | None, count: int, *, raw: bool = False, mask: int | None = None
+    ) -> None:
+        self.batches, self.length, self.count, self.raw, self.mask = batches, length, count, raw, mask
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
@@ -45,7 +49,7 @@ class Samples:
 
     def _read(self, batch: Any) -> Batch:
         if self.count > 1:
-            parts = list(batch.values()) if isinstance(batch, Mapping) else batch
+            parts = self._in_order(batch) if isinstance(batch, Mapping) else batch
             inputs = tuple(parts[: self.count]) if isinstance(parts, Sequence) else ()
             rest = parts[self.count :] if isinstance(parts, Sequence) else ()
             labels = next((p for p in rest if isinstance(p, Tensor) and p.dim() == 1), None)
@@ -62,6 +66,15 @@ class Samples:
             labels = None
         return Batch(inputs, labels, None)
 
+    def _in_order(self, batch: Mapping[str, Any]) -> list[Any]:
+        parts = {name: value for name, value in batch.items() if name != MASK or self.mask is None}
+        values = list(parts.values())
+        return (
+            values
+            if len(parts) == len(batch) or self.mask is None
+            else [*values[: self.mask], batch[MASK], *values[self.mask :]]
+        )
+
 
 def open_samples(data: Any, encoder: InvariantEncoder, request: Request) -> Samples:
     """Batches of whatever the caller has.
@@ -69,11 +82,11 @@ def open_samples(data: Any, encoder: InvariantEncoder, request: Request) -> Samp
     Raises:
         ArtifactError: Data of an unknown kind, a file that cannot be read, or a package for it is not installed.
     """
-    count, size = len(encoder.config["inputs"]), request.batch_size
+    count, size, mask = len(encoder.config["inputs"]), request.batch_size, mask_of(encoder.config)
     if isinstance(data, (str, Path)):
         return _open_path(Path(data), encoder, request)
     if isinstance(data, DataLoader):
-        return Samples(data, _length(data), count)
+        return Samples(data, _length(data), count, mask=mask)
     if isinstance(data, Tensor) or _is_array(data):
         x = torch.as_tensor(data)
         return Samples(x.split(size), len(x), count)
@@ -82,9 +95,9 @@ def open_samples(data: Any, encoder: InvariantEncoder, request: Request) -> Samp
         return Samples(zip(*(x.split(size) for x in columns), strict=True), len(columns[0]), count)
     if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         loader = DataLoader(data, batch_size=size, num_workers=request.num_workers)  # type: ignore[arg-type]
-        return Samples(loader, len(data), count)  # type: ignore[arg-type]
+        return Samples(loader, len(data), count, mask=mask)  # type: ignore[arg-type]
     if hasattr(data, "__iter__"):
-        return Samples(data, None, count)
+        return Samples(data, None, count, mask=mask)
     raise ArtifactError(
         f"Expected a tensor, array, dataset, loader or path but got {type(data).__name__}; wrap it in a DataLoader."
     )
@@ -98,7 +111,7 @@ def _open_path(path: Path, encoder: InvariantEncoder, request: Request) -> Sampl
         images = ImageFolder(path, encoder)
         loader = DataLoader(images, request.batch_size, num_workers=request.num_workers, collate_fn=collate)
         return Samples((Batch((x,), None, names) for x, names in loader), len(images), 1, raw=True)
-    inputs, labels = read_inputs(path, len(encoder.config["inputs"]))
+    inputs, labels = read_inputs(path, len(encoder.config["inputs"]), mask_of(encoder.config))
     columns = [x.split(request.batch_size) for x in inputs]
     answers = [None] * len(columns[0]) if labels is None else labels.split(request.batch_size)
     batches = (Batch(tuple(parts), y, None) for *parts, y in zip(*columns, answers, strict=True))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning_invariant
-from lightning_invariant.hub.artifact import HEAD, NETWORK, PROJECTION, Artifact, write_artifact
+from lightning_invariant.hub.artifact import HEAD, NETWORK, PICTURE, PROJECTION, Artifact, write_artifact
 from lightning_invariant.hub.card import model_card
 from lightning_invariant.hub.description import describe
 from lightning_invariant.hub.graph.operators import DTYPE_NAMES
+from lightning_invariant.hub.reader import read_picture
 from lightning_invariant.hub.readme import merged, read_card
 from lightning_invariant.hub.target import Target
 
@@ -43,8 +44,13 @@ def save_encoder(
     numbers = measured if isinstance(measured, dict) else {}
     reason, title = encoder.projection.reason, name or Path(folder).absolute().name or "encoder"
 
+    picture = read_picture(encoder.folder)
+
+    def is_certified(digest: str) -> bool:
+        return digest == encoder.config["certified"]
+
     def card(digest: str) -> str:
-        unchanged = digest == encoder.config["certified"]
+        unchanged = is_certified(digest)
         text = model_card(
             title,
             description=artifact.config,
@@ -52,12 +58,12 @@ def save_encoder(
             reason=reason,
             numbers={key: value for key, value in numbers.items() if value is not None} if unchanged else {},
             versions={"lightning-invariant": lightning_invariant.__version__},
-            picture=None,
+            picture=PICTURE if unchanged and picture else None,
             repository=repository,
         )
         return merged(text, read_card(folder))
 
-    write_artifact(folder, artifact, card=card)
+    write_artifact(folder, artifact, card=card, picture=lambda digest: picture if is_certified(digest) else None)
 
 
 def push_encoder(

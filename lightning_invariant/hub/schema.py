@@ -42,7 +42,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             "install the version of lightning-invariant that wrote it, or a newer one."
         )
     for name, (holds, what) in ENTRIES.items():
-        if name not in config or not holds(config[name]):
+        if (name not in config and name not in OPTIONAL) or not holds(config.get(name)):
             got = str(config.get(name, "nothing"))[:80]
             raise ArtifactError(f"Expected {what} as {name!r} in {where} but got {got}; export or pull again.")
 
@@ -135,7 +135,14 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "guarantee": (_is_guarantee, "a guarantee"),
     "preprocessing": (_is_preprocessing, "size, scale, mean and std, or null"),
     "head": (_is_head, "kind and different labels of a head, or null"),
+    "mask": (
+        lambda v: v is None or (type(v) is int and 0 <= v < 64),
+        "number of the input that is a mask, or null",
+    ),
+    "targets": (lambda v: v in (None, "classes", "values", "labels"), "what probes were asked for, or null"),
     "certified": (_is_hash, "the hash of the weights that were measured"),
     "files": (_is_files, "a SHA-256 for each file by a plain name"),
 }
 """Each entry with its check and what it is in words."""
+OPTIONAL = frozenset({"mask", "targets"})
+"""Entries that may be missing, which means null."""

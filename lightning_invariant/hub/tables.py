@@ -23,6 +23,10 @@ FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 """Relative difference that rounding may cause, by the type in the file."""
 MAY_VANISH = frozenset({"mean", "shifts", "inner_shift"})
+LOOKED_AT = 256
+"""Rows and columns of templates whose independence is looked at, evenly spread; all of them where there are fewer."""
+DEPENDENT = 3e-7
+"""Smallest over largest singular value of templates that depend on each other; rounding to float32 leaves 1e-7."""
 _SAMPLES = 16
 
 
@@ -57,9 +61,24 @@ def _fits(name: str, own: Tensor, given: Tensor) -> bool:
     if last.startswith("table"):
         gap = (own.double() - given.double()).abs().max() if own.numel() else torch.zeros(())
         return bool(gap <= TOLERANCE[given.dtype] * max(1.0, float(own.abs().max()) if own.numel() else 0.0))
-    if given.numel() and last not in MAY_VANISH and not given.any():
-        raise _refused(f"numbers in {name!r} that are not all zero", "zeros, which merge all inputs")
+    if given.numel() and last not in MAY_VANISH:
+        _require_regular(name, given)
     return True
+
+
+def _require_regular(name: str, given: Tensor) -> None:
+    """Refuse templates that merge what those of a seed tell apart: zero ones, or such that depend on each other."""
+    if not given.any():
+        raise _refused(f"numbers in {name!r} that are not all zero", "zeros, which merge all inputs")
+    if not given.dim():
+        return
+    rows = given.reshape(len(given), -1)
+    if not rows.any(dim=1).all():
+        raise _refused(f"numbers in {name!r} that are not zero in a whole row", "zeros, which merge inputs")
+    seen = rows[:: -(-len(rows) // LOOKED_AT), :: -(-rows.shape[1] // LOOKED_AT)]
+    values = torch.linalg.svdvals(seen.double())
+    if values[-1] <= DEPENDENT * values[0]:
+        raise _refused(f"rows in {name!r} that do not depend on each other", "rows that merge inputs")
 
 
 @torch.no_grad()

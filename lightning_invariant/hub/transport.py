@@ -12,6 +12,7 @@ from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.access import hub_client
 from lightning_invariant.hub.artifact import LOADED, file_hash
 from lightning_invariant.hub.bundled import bundled_folder
+from lightning_invariant.hub.pace import paced
 from lightning_invariant.hub.reader import read_artifact
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def local_folder(
 
     Raises:
         ArtifactError: There is no such folder, and the name is not one of the Hub's.
+        HubError: The Hub sends next to nothing, for minutes.
         huggingface_hub.errors.HfHubHTTPError: The Hub refuses; the message is the Hub's.
         huggingface_hub.errors.LocalEntryNotFoundError: It was not downloaded before and the Hub cannot be asked.
     """
@@ -61,16 +63,18 @@ def local_folder(
         raise ArtifactError(
             f"Expected a folder or a repository 'user/name' but got {os.fspath(name)!r}: no such folder."
         )
-    return Path(
-        hub_client().snapshot_download(
+    client = hub_client()
+    with paced() as bar:
+        found = client.snapshot_download(
             name,
             revision=revision,
             cache_dir=None if cache_dir is None else Path(cache_dir),
             token=token,
             local_files_only=local_files_only,
             allow_patterns=list(files),
+            tqdm_class=bar,
         )
-    )
+    return Path(found)
 
 
 def read_pretrained(

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_invariant.errors import ArtifactError, GuaranteeError
 from lightning_invariant.groups import Sampled
 from lightning_invariant.groups.actions import default_action
+from lightning_invariant.hub.masks import mask_of
 from lightning_invariant.metrics import equivariance_error, invariance_error
 from lightning_invariant.probes import accuracy_interval, knn_predict, ridge_fit
 from lightning_invariant.testing import assert_guarantee
@@ -32,6 +33,8 @@ FARTHEST = 0.2
 FEWEST = 20
 """Inputs that a probe needs."""
 NEIGHBOURS = 5
+Pair = tuple[Tensor, ...]
+"""Rows of inputs as they are, and of the same inputs moved."""
 
 
 class Check(NamedTuple):
@@ -96,8 +99,13 @@ def verify(
     g = group.sample(len(ready[0]), torch.Generator().manual_seed(seed))
     moved = action.move(given, g)
     settings: dict[str, Any] = {"output": "torch", "latents": True, "batch_size": batch_size, "progress": progress}
-    still, turned = encoder.encode(given, **settings), encoder.encode(moved, **settings)
-    return [_guarantee(encoder), *_errors(encoder, still, turned, g), *_probes(encoder, still, turned, labels)]
+    latents = encoder.encode(given, **settings), encoder.encode(moved, **settings)
+    features = tuple(
+        _project(encoder, z, None if (index := mask_of(encoder.config)) is None else x[index])
+        for z, x in zip(latents, (given, moved), strict=True)
+    )
+    errors = _errors(encoder, latents, features, g)
+    return [_guarantee(encoder), *errors, *_probes(encoder, latents, features, labels)]
 
 
 def _guarantee(encoder: InvariantEncoder) -> Check:
@@ -112,8 +120,8 @@ def _guarantee(encoder: InvariantEncoder) -> Check:
 
 
 @torch.no_grad()
-def _errors(encoder: InvariantEncoder, still: Tensor, turned: Tensor, g: Tensor) -> list[Check]:
-    features, moved = _project(encoder, still), _project(encoder, turned)
+def _errors(encoder: InvariantEncoder, latents: Pair, projected: Pair, g: Tensor) -> list[Check]:
+    (still, turned), (features, moved) = latents, projected
     floor = ERROR_FLOOR.get(encoder.dtype or torch.float32, 1e-4)
     error = float(invariance_error(moved.float(), features.float()))
     equivariance = float(equivariance_error(turned.float(), still.float(), encoder.projection.representation, g))
@@ -132,12 +140,12 @@ def _errors(encoder: InvariantEncoder, still: Tensor, turned: Tensor, g: Tensor)
 
 
 @torch.no_grad()
-def _probes(encoder: InvariantEncoder, still: Tensor, turned: Tensor, labels: Tensor | None) -> list[Check]:
-    if labels is None or labels.is_floating_point() or len(labels) < FEWEST:
+def _probes(encoder: InvariantEncoder, latents: Pair, projected: Pair, labels: Tensor | None) -> list[Check]:
+    if labels is None or labels.is_floating_point() or labels.dim() != 1 or len(labels) < FEWEST:
         return []
     half = len(labels) // 2
-    features = _project(encoder, still), _project(encoder, turned)
-    sets = {"upright": (still, still), "raw": (still, turned), "invariant": features}
+    still, turned = latents
+    sets = {"upright": (still, still), "raw": (still, turned), "invariant": projected}
     checks, upright = [], {}
     for name, (bank, queries) in sets.items():
         correct = _correct(bank[:half].float(), queries[half:].float(), labels)
@@ -170,9 +178,11 @@ def _least(encoder: InvariantEncoder, probe: str, upright: float) -> float | Non
     return max(0.0, said - FARTHEST, upright - max(0.0, before - said) - SLACK)
 
 
-def _project(encoder: InvariantEncoder, z: Tensor) -> Tensor:
-    place = encoder.device
-    return torch.cat([encoder.projection(rows.to(place)).cpu() for rows in z.split(1024)])
+@torch.no_grad()
+def _project(encoder: InvariantEncoder, z: Tensor, mask: Tensor | None) -> Tensor:
+    columns = [z] if mask is None else [z, mask]
+    parts = zip(*(column.split(1024) for column in columns), strict=True)
+    return torch.cat([encoder.projection(*(rows.to(encoder.device) for rows in part)).cpu() for part in parts])
 
 
 def _at_most(name: str, certified: float | None, measured: float, floor: float, *, told: bool = False) -> Check:

@@ -164,10 +164,10 @@ def test_a_compiled_encoder_is_published(tmp_path: Path, hub: Hub) -> None:
 def test_where_parameters_are_shared_out_a_new_module_gets_the_files_weights(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightning_invariant.callback import exporting
+    from lightning_invariant.callback import export_writer
 
     bare, _ = train([checkpoints(tmp_path / "bare")], tmp_path)
-    monkeypatch.setattr(exporting, "is_sharded", lambda network: True)  # no such strategy runs on a plain CPU
+    monkeypatch.setattr(export_writer, "is_sharded", lambda network: True)  # no such strategy runs on a plain CPU
     kept, callback = checkpoints(tmp_path), publishing(at_most_every=0)
     watched, _ = train([callback, kept], tmp_path)
     assert same_weights(bare, watched)
@@ -311,7 +311,7 @@ def test_an_upload_that_takes_long_does_not_hold_up_a_step_and_is_waited_for_onl
     with pytest.warns(UserWarning, match="were not done after 0 s|were not done after 1 s"):
         module, _ = train([callback], tmp_path, max_epochs=1)
     assert module.steps == 6
-    process = callback._exporter._publisher.process  # type: ignore[union-attr]
+    process = callback._exporter.news.publisher.process  # type: ignore[union-attr]
     assert process is None or process.poll() is None
     if process is not None:
         process.kill()
@@ -331,7 +331,7 @@ def test_an_interrupted_training_keeps_its_best(tmp_path: Path, beside: Hub) -> 
     callback, kept = publishing(), checkpoints(tmp_path)
     with pytest.raises(RuntimeError, match="user's own"):
         train([callback, kept], tmp_path, Stops)
-    process = callback._exporter._publisher.process  # type: ignore[union-attr]
+    process = callback._exporter.news.publisher.process  # type: ignore[union-attr]
     if process is not None:
         process.wait()
     assert messages(hub) == ["Export of step 6: best checkpoint by val/loss"] or len(Queue().entries()) == 1

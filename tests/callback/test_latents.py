@@ -198,13 +198,6 @@ def test_a_function_that_does_not_fit_is_refused_before_the_training(tmp_path):
     assert module.steps == 0
 
 
-def test_a_function_has_no_export_and_the_training_is_not_lost(tmp_path):
-    seen = InvariantCallback(latent, REPRESENTATION, export_dir=tmp_path / "hub")
-    with pytest.warns(UserWarning, match="Expected a named layer without masks to export"):
-        module, _ = fit([seen], tmp_path)
-    assert module.steps == 12
-
-
 @pytest.mark.parametrize(
     "batch",
     [

@@ -150,3 +150,14 @@ def test_the_snippet_of_integer_inputs_runs(tmp_path: Path) -> None:
     names: dict = {}
     exec(code.replace("path/or/repository", str(tmp_path / "folder")), names)
     assert names["x"].dtype == torch.int64
+
+
+def test_the_score_of_several_labels_is_called_what_it_is(tmp_path: Path) -> None:
+    export(tmp_path / "folder", numbers={"raw/knn": 0.2, "invariant/knn": 0.7, "head/map": 0.8}, targets="labels")
+    text = (tmp_path / "folder" / "README.md").read_text()
+    assert "| kNN mean average precision | 0.2 | 0.7 |" in text
+    assert "accuracy" not in text
+    results = ModelCard(text).data.eval_results
+    assert [(r.metric_type, r.metric_name) for r in results] == [
+        ("mean_average_precision", "kNN mean average precision")
+    ]

@@ -31,7 +31,7 @@ def add(queue: Queue, seed: int = 0, target: Target | None = None, run: str = "r
     def fill(fresh: Path) -> None:
         live, x = network(seed), images(3)
         export_encoder(fresh / ENCODER, live, projection(), x, **({"numbers": MEASURED, "name": "digits"} | settings))
-        write_proof(fresh / PROOF, live, projection(), x, images(3, seed=7))
+        write_proof(fresh / PROOF, live, projection(), [x], [images(3, seed=7)])
 
     return queue.add(target or Target(NAME), fill, message=f"Export {seed}", run=run)
 
@@ -226,7 +226,7 @@ def test_another_process_that_uploads_is_waited_for(tmp_path: Path, queue: Queue
 
 def test_a_proof_that_holds_is_not_changed_by_the_number_of_rows(tmp_path: Path) -> None:
     live = network()
-    write_proof(tmp_path / "proof", live, projection(), images(2))
-    assert set(load_file(tmp_path / "proof")) == {"inputs", "features.1", "features.2"}
+    write_proof(tmp_path / "proof", live, projection(), [images(2)])
+    assert set(load_file(tmp_path / "proof")) == {"inputs.0", "features.1", "features.2"}
     with torch.no_grad():
         assert torch.equal(load_file(tmp_path / "proof")["features.2"], projection()(live(images(2))))

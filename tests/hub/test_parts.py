@@ -232,3 +232,29 @@ def test_every_projection_comes_back_bit_for_bit(row: Any, tmp_path: Path) -> No
     encoder = export_encoder(tmp_path / "folder", live, made, x[:2])
     with torch.no_grad():
         assert torch.equal(encoder(x), made(live(x)))
+
+
+def test_the_picture_stays_with_the_weights_that_it_shows(tmp_path: Path) -> None:
+    drawn = b"\x89PNG\r\n\x1a\n" + bytes(100)
+    export(tmp_path / "a", picture=drawn).save_pretrained(tmp_path / "b")
+    encoder = InvariantEncoder.from_pretrained(tmp_path / "b")
+    assert (tmp_path / "b" / "embeddings.png").read_bytes() == drawn
+    assert "](embeddings.png)" in (tmp_path / "b" / "README.md").read_text()
+    encoder.save_pretrained(tmp_path / "a")
+    assert (tmp_path / "a" / "embeddings.png").read_bytes() == drawn
+    with torch.no_grad():
+        next(encoder.network.parameters()).mul_(1.1)
+    encoder.save_pretrained(tmp_path / "b")
+    assert not (tmp_path / "b" / "embeddings.png").exists()
+    assert "embeddings.png" not in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_a_picture_that_is_none_is_left_behind(tmp_path: Path) -> None:
+    export(tmp_path / "a", picture=b"no picture")
+    InvariantEncoder.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    assert not (tmp_path / "b" / "embeddings.png").exists()
+    (tmp_path / "secret").write_bytes(b"\x89PNG\r\n\x1a\n" + b"secret")
+    (tmp_path / "a" / "embeddings.png").unlink()
+    (tmp_path / "a" / "embeddings.png").symlink_to(tmp_path / "secret")
+    InvariantEncoder.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "c")
+    assert not (tmp_path / "c" / "embeddings.png").exists()

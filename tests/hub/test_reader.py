@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_invariant.errors import ArtifactError, InvariantError
-from lightning_invariant.hub import InvariantEncoder, weights
+from lightning_invariant.hub import InvariantEncoder, tensors
 from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, WEIGHTS, file_hash
 from lightning_invariant.hub.description import require_fitting_size
+from lightning_invariant.hub.json_file import read_bytes
 from lightning_invariant.hub.reader import read_artifact, read_config
+from lightning_invariant.hub.readme import read_card
 from tests.hub.small_encoder import export, images
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -335,12 +336,112 @@ def test_preprocessing_is_bounded_where_the_network_takes_any_size() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="needs files without an end")
-@pytest.mark.parametrize("name", [CONFIG, GRAPH, WEIGHTS, CERTIFICATE])
-def test_a_file_without_an_end_does_not_hang(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    (folder / name).symlink_to("/proc/self/pagemap")
+def test_a_file_without_an_end_does_not_hang() -> None:
+    endless = Path("/proc/self/pagemap")
     with pytest.raises(ArtifactError, match="Expected"):
+        tensors.read_weights(endless.parent, [endless.name], {})
+    assert len(read_bytes(endless, 100)) <= 1
+
+
+@pytest.mark.parametrize("name", [CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD])
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """Also where it leads to the very same bytes; a link within the folder, and one to the folder, are taken."""
+    (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(ArtifactError, match="is a link out of it; replace it by a copy"):
+        read_card(folder) if name == CARD else InvariantEncoder.from_pretrained(folder)
+    (folder / name).unlink()
+    (tmp_path / name).rename(folder / f"{name}.kept")
+    (folder / name).symlink_to(f"{name}.kept")
+    (tmp_path / "latest").symlink_to(folder)
+    InvariantEncoder.from_pretrained(tmp_path / "latest")
+    assert read_card(tmp_path / "latest")
+
+
+def test_a_snapshot_may_link_to_its_own_blobs_only(folder: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--u--n" / "snapshots" / ("c" * 40), tmp_path / "models--u--n" / "blobs"
+    snapshot.parent.mkdir(parents=True)
+    folder.rename(snapshot)
+    blobs.mkdir()
+    (snapshot / WEIGHTS).rename(blobs / "a")
+    (snapshot / WEIGHTS).symlink_to("../../blobs/a")
+    InvariantEncoder.from_pretrained(snapshot)
+    (blobs / "deeper").mkdir()
+    (blobs / "a").rename(blobs / "deeper" / "a")
+    (blobs / "a").symlink_to("deeper/a")
+    with pytest.raises(ArtifactError, match="is a link out of it"):
+        InvariantEncoder.from_pretrained(snapshot)
+
+
+def test_weights_that_change_after_their_check_are_not_used(folder: Path) -> None:
+    with torch.no_grad():
+        wanted = InvariantEncoder.from_pretrained(folder)(images(4))
+    artifact, content = read_artifact(folder), (folder / WEIGHTS).read_bytes()
+    for later in (bytes(len(content)), b""):
+        with (folder / WEIGHTS).open("r+b") as file:
+            file.write(later)
+            file.truncate(len(later))
+        with torch.no_grad():
+            assert torch.equal(InvariantEncoder.from_artifact(artifact)(images(4)), wanted)
+
+
+@pytest.mark.parametrize("left", [0, 9, -5])
+def test_weights_that_shrink_while_they_are_read_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    read = tensors._read_header
+
+    def shrinking(source: Any) -> Any:
+        entries = read(source)
+        os.truncate(source.path, left % source.size)
+        return entries
+
+    monkeypatch.setattr(tensors, "_read_header", shrinking)
+    with pytest.raises(ArtifactError, match="damaged"):
         read_artifact(folder)
+
+
+def test_tensors_are_those_that_safetensors_reads(tmp_path: Path) -> None:
+    kinds = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16]
+    kinds += [torch.int8, torch.uint8, torch.bool, torch.complex64]
+    known = {f"head.{i}": (100 * torch.randn(i % 3 + 1, 5)).to(kind) for i, kind in enumerate(kinds)}
+    known |= {"head.none": torch.zeros(0, 3), "head.one": torch.tensor(2.5)}
+    save_file(known, tmp_path / WEIGHTS, {"format": "pt"})
+    found = tensors.read_weights(tmp_path, [WEIGHTS], {WEIGHTS: file_hash(tmp_path / WEIGHTS)})
+    other = load_file(tmp_path / WEIGHTS)
+    assert found.keys() == other.keys()
+    assert all(found[n].dtype == other[n].dtype and torch.equal(found[n], other[n]) for n in other)
+
+
+LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "gap": lambda h: h["b"].update(data_offsets=[9, 17]),
+    "overlap": lambda h: h["b"].update(data_offsets=[4, 12]),
+    "beyond": lambda h: h["b"].update(data_offsets=[8, 20], shape=[3]),
+    "huge": lambda h: h["b"].update(shape=[2**40, 2**40]),
+    "negative": lambda h: h["b"].update(shape=[-1, -2]),
+    "boolean size": lambda h: h["b"].update(shape=[True, 2]),
+    "unused bytes": lambda h: h.pop("b"),
+    "other key": lambda h: h["b"].update(device="cuda"),
+    "type": lambda h: h["b"].update(dtype="F8_E4M3"),
+    "type of a list": lambda h: h["b"].update(dtype=[]),
+    "no booleans": lambda h: h["b"].update(dtype="BOOL", shape=[8]),
+    "rank": lambda h: h["b"].update(shape=[1] * 17 + [2]),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_headers_that_lie_are_refused(tmp_path: Path, lie: str) -> None:
+    header = {name: {"dtype": "F32", "shape": [2], "data_offsets": [8 * i, 8 * i + 8]} for i, name in enumerate("ab")}
+    for change in (lambda h: None, LIES[lie]):
+        change(header)
+        text = json.dumps(header).encode()
+        (tmp_path / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + bytes(range(16)))
+        hashes = {WEIGHTS: file_hash(tmp_path / WEIGHTS)}
+        if change is not LIES[lie]:
+            tensors.read_weights(tmp_path, [WEIGHTS], hashes)
+            continue
+        with pytest.raises(ArtifactError, match="is damaged"):
+            tensors.read_weights(tmp_path, [WEIGHTS], hashes)
 
 
 def test_what_steers_a_terminal_never_reaches_a_message(folder: Path) -> None:
@@ -361,13 +462,53 @@ def test_what_steers_a_terminal_never_reaches_a_message(folder: Path) -> None:
         (folder / CONFIG).write_bytes(kept)
 
 
+SHRINKS = """
+import os, sys, torch
+from lightning_invariant.hub.reader import read_artifact
+folder, (one, other) = sys.argv[1], sys.argv[2:]
+artifact = read_artifact(folder)
+before = {name: tensor.clone() for name, tensor in artifact.tensors.items()}
+os.truncate(f"{folder}/model.safetensors", 10)
+assert all(torch.equal(tensor, before[name]) for name, tensor in artifact.tensors.items())
+from safetensors.torch import load_file
+if one == "mapped":  # the control: the reader of safetensors dies of the same
+    weights = load_file(other)
+    os.truncate(other, 10)
+    print("touching", flush=True)
+    print(float(sum(tensor.double().sum() for tensor in weights.values())))
+print("whole")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize("how", ["copied", "mapped"])
+def test_a_file_that_shrinks_after_it_was_read_changes_nothing(folder: Path, tmp_path: Path, how: str) -> None:
+    large = tmp_path / "large.safetensors"
+    save_file({"x": torch.ones(2**20)}, large)
+    done = subprocess.run(
+        [sys.executable, "-c", SHRINKS, str(folder), how, str(large)], capture_output=True, text=True, check=False
+    )
+    if how == "copied":
+        assert done.stdout == "whole\n", done.stderr
+    else:
+        assert (done.returncode, done.stdout) == (-signal.SIGBUS, "touching\n"), done.stderr
+
+
+def test_booleans_that_are_neither_are_refused(tmp_path: Path) -> None:
+    save_file({"network.x": torch.ones(4, dtype=torch.bool)}, tmp_path / WEIGHTS)
+    content = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(content[:-1] + b"\x02")
+    with pytest.raises(ArtifactError, match="booleans that are neither 0 nor 1"):
+        tensors.read_weights(tmp_path, [WEIGHTS], {WEIGHTS: file_hash(tmp_path / WEIGHTS)})
+
+
 def test_tensors_of_all_shards_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
     for i, name in enumerate(names):
         save_file({f"head.{i}{j}": torch.zeros(0) for j in range(3)}, tmp_path / name)
-    monkeypatch.setattr(weights, "MAX_TENSORS", 5)
+    monkeypatch.setattr(tensors, "MAX_TENSORS", 5)
     with pytest.raises(ArtifactError, match="at most 5 tensors"):
-        weights.read_weights(tmp_path, names)
+        tensors.read_weights(tmp_path, names, {name: file_hash(tmp_path / name) for name in names})
 
 
 def test_a_class_that_does_not_take_the_arguments_is_an_error_of_the_artefact(folder: Path) -> None:

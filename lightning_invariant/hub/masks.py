@@ -1,0 +1,101 @@
+"""Padded sets: one input of the network says which points exist, and goes to the projection too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_invariant.errors import ArtifactError, GraphError
+from lightning_invariant.groups.finite_blocks import Points
+from lightning_invariant.groups.matrix_blocks import Outer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lightning_invariant.groups import Representation
+    from lightning_invariant.projections import Projection
+
+MASK = "mask"
+"""Its entry in config.json, its name in files and calls."""
+
+
+def mask_of(config: Mapping[str, Any]) -> int | None:
+    """Which input is the mask; None if none is."""
+    return config.get(MASK)
+
+
+def input_names(count: int, index: int | None) -> list[str]:
+    """What so many inputs are called: `x`, or `x0`, `x1` and so on; `mask` where one of them is that."""
+    others = count - (index is not None)
+    names = ["x"] if others == 1 else [f"x{i}" for i in range(others)]
+    return names if index is None else [*names[:index], MASK, *names[index:]]
+
+
+def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, projection: Projection) -> None:
+    """Refuse a mask that the projection does not take, or that is no mask of its points.
+
+    Args:
+        inputs: Shape and dtype of each input.
+        index: Which of them is the mask; None if none is.
+        projection: From latents to features.
+
+    Raises:
+        ArtifactError: With what it should be.
+    """
+    if index is None:
+        return
+    if not getattr(projection, "ragged", False):
+        raise ArtifactError(
+            f"Expected a projection of padded sets with a mask but got {type(projection).__name__}; build PointSort or "
+            "FSW with ragged=True."
+        )
+    n = getattr(projection, "n", None)
+    spec = inputs[index] if 0 <= index < len(inputs) and len(inputs) > 1 else {}
+    shape = spec.get("shape", [])
+    if spec.get("dtype") != "bool" or len(shape) != 2 or shape[1] != n:
+        raise ArtifactError(f"Expected booleans (B, {n}) as input {index}, the mask, but got {str(spec)[:100]}.")
+
+
+def with_mask(
+    inputs: tuple[Tensor, ...], mask: Tensor | None, index: int | None, *, count: int, n: int
+) -> tuple[Tensor, ...]:
+    """All inputs of the network.
+
+    Args:
+        inputs: As the caller gave them, with the mask in its place or without it.
+        mask: The mask by name; where it is given in neither way, all points exist.
+        index: Its place; None if the network takes none.
+        count: How many inputs the network takes.
+        n: Most points of a set.
+
+    Raises:
+        GraphError: A mask for a network that takes none, or a mask twice.
+    """
+    if index is None:
+        if mask is not None:
+            raise GraphError("Expected no mask since this encoder takes none; leave it out.")
+        return inputs
+    if len(inputs) != count - 1:
+        if mask is not None:
+            raise GraphError(f"Expected {count - 1} input(s) beside mask= but got {len(inputs)}.")
+        return inputs
+    if mask is None:
+        mask = torch.ones(len(inputs[0]), n, dtype=torch.bool, device=inputs[0].device)
+    return (*inputs[:index], mask, *inputs[index:])
+
+
+def hidden_as_zero(z: Tensor, mask: Tensor, representation: Representation) -> Tensor:
+    """Flat latents (B, D) with zeros at points that do not exist, so that padding is the same whatever it held."""
+    parts = []
+    for block, part in zip(representation.blocks, z.split([b.size for b in representation.blocks], dim=1), strict=True):
+        if isinstance(block, Points):
+            points, hidden = part.reshape(len(z), block.dim, -1), ~mask[..., None]
+        elif isinstance(block, Outer) and isinstance(block.parts[0], Points):
+            points, hidden = part.reshape(len(z), block.copies, block.parts[0].dim, -1), ~mask[:, None, :, None]
+        else:
+            parts.append(part)
+            continue
+        parts.append(points.masked_fill(hidden, 0.0).flatten(1))
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,164 @@
+"""Padded sets go out and come back: the mask is an input of network and projection."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_invariant.cli.main import main
+from lightning_invariant.errors import ArtifactError, GraphError, LatentError
+from lightning_invariant.hub import InvariantEncoder, export_encoder
+from lightning_invariant.hub.proof import check_proof, write_proof
+from lightning_invariant.hub.verification import verify
+from lightning_invariant.projections import MaxFilter, PointSort
+from tests.hub.padded import POINTS, export, network, projection, sets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> InvariantEncoder:
+    export(tmp_path / "folder")
+    return InvariantEncoder.from_pretrained(tmp_path / "folder")
+
+
+@torch.no_grad()
+def test_features_are_those_of_the_live_network_and_projection(encoder: InvariantEncoder) -> None:
+    for rows in (1, 2, 9):
+        x, mask = sets(rows, seed=rows)
+        live = projection()(network()(x, mask), mask)
+        for found in (encoder(x, mask), encoder(x, mask=mask)):
+            assert torch.equal(found, live)
+        assert torch.equal(encoder(x), projection()(network()(x, mask | True), mask | True))
+
+
+@torch.no_grad()
+def test_padding_does_not_matter_and_neither_does_the_order(encoder: InvariantEncoder) -> None:
+    x, mask = sets(20)
+    order = torch.randperm(6)
+    other = torch.where(mask[..., None], x, 7.0)
+    assert torch.equal(encoder.latent(x, mask=mask), encoder.latent(other, mask=mask))
+    assert (encoder.latent(x, mask).reshape(20, 6, 4)[~mask] == 0).all()
+    moved = encoder(x[:, order], mask=mask[:, order])
+    assert torch.allclose(moved, encoder(x, mask=mask), atol=1e-5)
+    assert not torch.allclose(encoder(x[:, order], mask=mask), encoder(x, mask=mask), atol=1e-2)
+
+
+def test_wrong_masks_are_told(encoder: InvariantEncoder, tmp_path: Path) -> None:
+    x, mask = sets(4)
+    with pytest.raises(GraphError, match=r"Expected 1 input\(s\) beside mask= but got 2"):
+        encoder(x, mask, mask=mask)
+    with pytest.raises(GraphError):
+        encoder(x, mask=mask.float())
+    with pytest.raises(GraphError):
+        encoder(x, mask=mask[:, :5])
+    with pytest.raises(LatentError, match="visible point in each set"):
+        encoder(x, mask=mask & False)
+    plain = export_encoder(
+        tmp_path / "plain", torch.nn.Linear(4, 8).eval(), MaxFilter("C8: 1 regular"), torch.ones(2, 4)
+    )
+    with pytest.raises(GraphError, match="takes none"):
+        plain(torch.ones(2, 4), mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("projected", "mask", "message"),
+    [
+        (lambda: PointSort(POINTS), 1, "ragged=True"),
+        (projection, 0, r"booleans \(B, 6\) as input 0"),
+        (projection, 2, r"booleans \(B, 6\) as input 2"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused_at_the_export(tmp_path: Path, projected: Any, mask: int, message: str) -> None:
+    with pytest.raises((ArtifactError, ValueError, LatentError, IndexError), match=message):
+        export_encoder(tmp_path / "folder", network(), projected(), sets(3), mask=mask)
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(mask=0),
+        lambda c: c.update(mask=5),
+        lambda c: c.update(mask=-1),
+        lambda c: c.update(mask=True),
+        lambda c: c.update(mask="x"),
+        lambda c: c["projection"].update(ragged=False),
+    ],
+)
+def test_crafted_masks_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    export(tmp_path / "folder")
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    change(config)
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ArtifactError, match="Expected"):
+        InvariantEncoder.from_pretrained(tmp_path / "folder")
+
+
+def test_an_artefact_without_the_entry_takes_no_mask(tmp_path: Path) -> None:
+    export_encoder(tmp_path / "plain", torch.nn.Linear(4, 8).eval(), MaxFilter("C8: 1 regular"), torch.ones(2, 4))
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert config.pop("mask") is None
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(config))
+    InvariantEncoder.from_pretrained(tmp_path / "plain")(torch.ones(2, 4))
+
+
+@torch.no_grad()
+def test_whole_data_sets_are_encoded(encoder: InvariantEncoder, tmp_path: Path) -> None:
+    x, mask = sets(11)
+    wanted = encoder(x, mask).numpy()
+    named = [{"points": x[i], "label": i, "mask": mask[i]} for i in range(11)]
+    np.savez(tmp_path / "data.npz", x=x.numpy(), mask=mask.numpy(), labels=np.arange(11))
+    kinds = [(x, mask), (x.numpy(), mask.numpy()), DataLoader(named, 4), named, tmp_path / "data.npz"]
+    for data in kinds:
+        found = encoder.encode(data, batch_size=4, progress=False)
+        assert np.allclose(found, wanted, atol=1e-6), type(data)
+
+
+def test_the_certificate_is_measured_again_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(tmp_path / "folder", numbers={"invariant/error": 1e-7, "raw/error": 1.0})
+    x, mask = sets(60)
+    np.savez(tmp_path / "data.npz", x=x.numpy(), mask=mask.numpy())
+    checks = {c.name: c for c in verify(InvariantEncoder.from_pretrained(tmp_path / "folder"), [x, mask])}
+    assert all(check.holds for check in checks.values())
+    assert checks["invariant/error"].measured < 1e-5 < 0.1 < checks["raw/error"].measured
+    assert main(["verify", str(tmp_path / "folder"), "--data", str(tmp_path / "data.npz")]) == 0
+    assert "holds on 60 inputs" in capsys.readouterr().out
+    np.savez(tmp_path / "half.npz", x=x.numpy())
+    assert main(["verify", str(tmp_path / "folder"), "--data", str(tmp_path / "half.npz")]) == 2
+    assert "array named mask" in capsys.readouterr().err
+
+
+def test_it_can_be_saved_again_and_the_proof_sees_another_network(encoder: InvariantEncoder, tmp_path: Path) -> None:
+    x, mask = sets(5)
+    with torch.no_grad():
+        encoder.save_pretrained(tmp_path / "again")
+        assert torch.equal(InvariantEncoder.from_pretrained(tmp_path / "again")(x, mask), encoder(x, mask))
+        moved = x.flip(1), mask.flip(1)
+        write_proof(tmp_path / "proof", network(), projection(), [x, mask], moved, 1)
+        check_proof(tmp_path / "proof", tmp_path / "again")
+        next(encoder.network.parameters()).mul_(1.1)
+        encoder.save_pretrained(tmp_path / "other")
+    with pytest.raises(ArtifactError, match="live features"):
+        check_proof(tmp_path / "proof", tmp_path / "other")
+
+
+def test_the_cards_snippet_runs(tmp_path: Path) -> None:
+    export(tmp_path / "folder")
+    card = (tmp_path / "folder" / "README.md").read_text()
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert snippet is not None
+    assert "encoder(x, mask=mask)" in snippet[1]
+    code = snippet[1].replace("path/or/repository", str(tmp_path / "folder")) + "\nprint(*features.shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == f"2 {projection().out_features}\n", done.stderr
