@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from benchmarks.mutations.originals import inputs
+from benchmarks.mutations.originals import given_to, inputs
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.hub import InvariantEncoder
 from lightning_invariant.hub.readme import BEGIN, END, merged, read_card
@@ -107,7 +107,8 @@ def _outcome(folder: Path, expected: Tensor) -> tuple[str, str]:
         with torch.no_grad():
             encoder = InvariantEncoder.from_pretrained(folder)
             _merge(read_card(folder))
-            features = encoder(inputs().to(encoder.dtype or torch.float32))
+            kind = encoder.dtype or torch.float32
+            features = encoder(*(x.to(kind) if x.is_floating_point() else x for x in given_to(folder)))
     except InvariantError as error:
         return "refused", str(error)
     except MemoryError:

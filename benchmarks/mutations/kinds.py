@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.mutations import damage, files, graphs, headers, payloads, settings
+from benchmarks.mutations import damage, files, graphs, headers, payloads, promises, settings
 
 if TYPE_CHECKING:
     import random
@@ -46,5 +46,7 @@ KINDS = [
     Kind("class paths without consent", 30, payloads.class_path, original="class"),
     Kind("cards with YAML bombs, tags and terminal codes", 30, payloads.card),
     Kind("JSON nested deeply, repeated keys, numbers and names that trick", 90, headers.json_tricks),
+    Kind("templates that merge inputs", 60, promises.merge, original="plain"),
+    Kind("masks that are none", 60, promises.mask, original="padded"),
     Kind("headers of safetensors that lie", 80, headers.safetensors_tricks, original="plain"),
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_invariant.hub import InvariantEncoder, Preprocessing, export_encoder
 from lightning_invariant.probes import ridge_fit
-from lightning_invariant.projections import MaxFilter
+from lightning_invariant.projections import MaxFilter, PointSort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,19 @@ class Branching(nn.Module):
         """Latents."""
         z = self.layer(x.flatten(1))
         return z if z.sum() > 0 else -z
+
+
+class Padded(nn.Module):
+    """Six points in a plane for an image, of which some exist."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Latents, and anything where there is no point."""
+        z = self.layer(x)
+        return torch.where(mask[..., None], z + z.mean(1, keepdim=True), x.sum())
 
 
 def inputs() -> Tensor:
@@ -55,11 +68,34 @@ def _class(folder: Path) -> InvariantEncoder:
     return export_encoder(folder, network, MaxFilter("C4: 2 regular"), inputs(), arguments={"width": 8})
 
 
-ORIGINALS: dict[str, Callable[[Path], InvariantEncoder]] = {"plain": _plain, "shards": _shards, "class": _class}
+def padded_inputs() -> tuple[Tensor, Tensor]:
+    """Points (3, 6, 2) and which of them exist."""
+    return inputs().flatten(1)[:, :12].reshape(3, 6, 2), torch.arange(6) < torch.tensor([[6], [2], [4]])
+
+
+def given_to(folder: Path) -> tuple[Tensor, ...]:
+    """Inputs for what a folder holds, as its caller knows it."""
+    return padded_inputs() if (folder / ".padded").exists() else (inputs(),)
+
+
+def _padded(folder: Path) -> InvariantEncoder:
+    torch.manual_seed(0)
+    projection = PointSort("S6: 6 points x 4", ragged=True)
+    encoder = export_encoder(folder, Padded().eval(), projection, padded_inputs(), mask=1)
+    (folder / ".padded").touch()
+    return encoder
+
+
+ORIGINALS: dict[str, Callable[[Path], InvariantEncoder]] = {
+    "plain": _plain,
+    "shards": _shards,
+    "class": _class,
+    "padded": _padded,
+}
 
 
 def export_originals(folder: Path) -> dict[str, Tensor]:
     """Write every original; returns its features of `inputs()` by name."""
     folder.mkdir()
     with torch.no_grad():
-        return {name: make(folder / name)(inputs()) for name, make in ORIGINALS.items()}
+        return {name: make(folder / name)(*given_to(folder / name)) for name, make in ORIGINALS.items()}

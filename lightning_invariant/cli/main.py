@@ -33,7 +33,11 @@ def main(args: list[str] | None = None) -> int:
         return int(parsed.run(parsed) or 0)
     except InvariantError as error:
         print(f"lightning-invariant: {error}", file=sys.stderr)
-        return 2
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == __package__.split(".")[0]:
+            raise
+        print(f"lightning-invariant: Expected {error.name} to be installed for this command.", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

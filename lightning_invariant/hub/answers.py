@@ -15,10 +15,11 @@ from lightning_invariant.hub.pace import refuse_expired, see_answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+LISTING_LIMIT = 64 * 2**20
+"""Longest listing of a repository's files that is read, in bytes."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,199}")
 _PATH = re.compile(r"(?!.*(^|/)\.{0,2}(/|$))[^\\\0]{1,1000}", re.DOTALL)
-_HEADERS = {"x-repo-commit": _COMMIT, "x-linked-etag": _NAME, "x-xet-hash": _NAME}
+_HEADERS = {"x-repo-commit": _NAME, "x-linked-etag": _NAME, "x-xet-hash": _NAME}
 _ENTRIES = {"oid": _NAME, "xetHash": _NAME, "path": _PATH, "rfilename": _PATH}
 
 
@@ -47,15 +48,29 @@ def check_answer(response: Any) -> None:
             value = response.headers[header].strip().removeprefix("W/").strip('"')
             _require(value, pattern, header)
     if response.request.method == "GET" and response.url.path.startswith("/api/models/") and response.is_success:
-        response.read()
+        _read(response)
         try:
             data = response.json()
         except (ValueError, RecursionError):  # the client says what it thinks of that
             return
         if isinstance(data, dict) and data.get("sha") is not None:
-            _require(data["sha"], _COMMIT, "sha")
+            _require(data["sha"], _NAME, "sha")
         for key, value in _names(data):
             _require(value, _ENTRIES[key], key)
+
+
+def _read(response: Any) -> None:
+    """Read a listing, which the client would do without a bound."""
+    parts, size = [], 0
+    for part in response.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > LISTING_LIMIT:
+            raise ArtifactError(
+                f"Expected a Hub that lists files in at most {LISTING_LIMIT} bytes but it sends more; it is refused. "
+                "Check HF_ENDPOINT."
+            )
+    response._content = b"".join(parts)
 
 
 class _Guarded:

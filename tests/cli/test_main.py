@@ -45,3 +45,13 @@ def test_a_recipe_fits_by_name_with_arguments_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "digits-c4" / "hub" / "config.json").is_file()
+
+
+def test_a_package_that_is_missing_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning_invariant.cli.latents", None)  # a fault of our own is not hidden
+    with pytest.raises(ModuleNotFoundError):
+        main(["compare", "x.npz", "--representation", "C4: 2 regular"])
+    monkeypatch.delitem(sys.modules, "lightning_invariant.cli.latents")
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert main(["compare", "x.npz", "--representation", "C4: 2 regular"]) == 2
+    assert "Expected numpy to be installed" in capsys.readouterr().err

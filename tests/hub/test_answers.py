@@ -84,3 +84,14 @@ def test_plain_answers_pass_and_the_guard_stands_once(tmp_path: Path, monkeypatc
         with torch.no_grad():
             assert torch.equal(encoder(images(5)), live())
     assert get_session().event_hooks["response"].count(answers.check_answer) == 1
+
+
+def test_an_endless_listing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub() as hub:
+        publish(hub, tmp_path)
+        hub.serve(monkeypatch, tmp_path / "home")
+        monkeypatch.setattr(answers, "LISTING_LIMIT", 100)
+        with pytest.raises(ArtifactError, match="lists files in at most 100 bytes"):
+            InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache")
+        monkeypatch.setattr(answers, "LISTING_LIMIT", 10_000)
+        InvariantEncoder.from_pretrained(NAME, cache_dir=tmp_path / "cache")

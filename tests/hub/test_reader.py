@@ -371,6 +371,13 @@ def test_a_snapshot_may_link_to_its_own_blobs_only(folder: Path, tmp_path: Path)
     (blobs / "a").symlink_to("deeper/a")
     with pytest.raises(ArtifactError, match="is a link out of it"):
         InvariantEncoder.from_pretrained(snapshot)
+    (blobs / "a").unlink()
+    (blobs / "deeper" / "a").rename(blobs / "a")
+    InvariantEncoder.from_pretrained(snapshot)
+    blobs.rename(tmp_path / "elsewhere")
+    blobs.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactError, match="is a link out of it"):
+        InvariantEncoder.from_pretrained(snapshot)
 
 
 def test_weights_that_change_after_their_check_are_not_used(folder: Path) -> None:
