@@ -34,7 +34,7 @@ def main(args: list[str] | None = None) -> int:
     except InvariantError as error:
         print(f"lightning-invariant: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] == __package__.split(".")[0]:
+        if not error.name or error.name.split(".")[0] == "lightning_invariant":
             raise
         print(f"lightning-invariant: Expected {error.name} to be installed for this command.", file=sys.stderr)
     return 2
