@@ -52,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
 
 def described(config: dict[str, Any]) -> list[tuple[str, str]]:
     """What a configuration that passed the schema says, in words."""
-    inputs = "; ".join(f"{spec['dtype']} {_shape(spec)}" for spec in config["inputs"])
+    marks = [", the mask" * (i == config.get("mask")) for i in range(len(config["inputs"]))]
+    inputs = "; ".join(
+        f"{spec['dtype']} {_shape(spec)}{mark}" for spec, mark in zip(config["inputs"], marks, strict=True)
+    )
     network = config["network"]
     head = config["head"]
     rows = [

@@ -14,7 +14,7 @@ from lightning_invariant.hub.class_network import ClassNetwork, build_network
 from lightning_invariant.hub.description import rebuild_projection, require_fitting_size
 from lightning_invariant.hub.graph import load_graph
 from lightning_invariant.hub.head import Head
-from lightning_invariant.hub.masks import hidden_as_zero, mask_of, require_masked, with_mask
+from lightning_invariant.hub.masks import hidden_as_zero, mask_of, most_points, require_masked, with_mask
 from lightning_invariant.hub.preprocessing import Preprocessing
 from lightning_invariant.hub.transport import read_pretrained
 
@@ -309,8 +309,8 @@ class InvariantEncoder(nn.Module):
         return f"latent {self.config['latent_size']} -> {self.projection.out_features} features, {self.guarantee}"
 
     def _with_mask(self, inputs: tuple[Tensor, ...], mask: Tensor | None) -> tuple[Tensor, ...]:
-        n = getattr(self.projection, "n", 0)
-        return with_mask(inputs, mask, mask_of(self.config), count=len(self.config["inputs"]), n=n)
+        n = most_points(self.projection)
+        return with_mask(inputs, mask, mask_of(self.config), count=len(self.config["inputs"]), n=n or 0)
 
     def _require_head(self) -> Head:
         if self.head is None:

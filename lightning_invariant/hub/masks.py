@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_invariant.errors import ArtifactError, GraphError
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.groups.matrix_blocks import Outer
+from lightning_invariant.projections import Composition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +34,12 @@ def input_names(count: int, index: int | None) -> list[str]:
     return names if index is None else [*names[:index], MASK, *names[index:]]
 
 
+def most_points(projection: Projection) -> int | None:
+    """Most points of a set, if the projection takes masks; None if it takes none."""
+    part = projection.projection if isinstance(projection, Composition) else projection
+    return getattr(part, "n", None) if getattr(part, "ragged", False) else None
+
+
 def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, projection: Projection) -> None:
     """Refuse a mask that the projection does not take, or that is no mask of its points.
 
@@ -46,12 +53,11 @@ def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, proje
     """
     if index is None:
         return
-    if not getattr(projection, "ragged", False):
+    if (n := most_points(projection)) is None:
         raise ArtifactError(
             f"Expected a projection of padded sets with a mask but got {type(projection).__name__}; build PointSort or "
             "FSW with ragged=True."
         )
-    n = getattr(projection, "n", None)
     spec = inputs[index] if 0 <= index < len(inputs) and len(inputs) > 1 else {}
     shape = spec.get("shape", [])
     if spec.get("dtype") != "bool" or len(shape) != 2 or shape[1] != n:

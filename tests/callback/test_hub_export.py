@@ -350,7 +350,7 @@ trainer:
         representation: "C4: 16 regular"
         export:
           class_path: lightning_invariant.HubExport
-          init_args: {repo_id: user/name, when: last, private: true}
+          init_args: {repo_id: user/name, when: last, private: true, head: linear, labels: [one, two]}
 """
     )
     built = cli.LightningCLI(
@@ -363,6 +363,7 @@ trainer:
     )
     hub = built.trainer.callbacks[0]._exporter.hub
     assert (hub.target.repo_id, hub.when, hub.target.private) == ("user/name", "last", True)
+    assert (hub.head, hub.labels) == ("linear", ["one", "two"])
 
 
 def test_a_training_without_validation_publishes_too(tmp_path: Path, hub: Hub) -> None:

@@ -18,7 +18,7 @@ from lightning_invariant.errors import ArtifactError, GraphError, LatentError
 from lightning_invariant.hub import InvariantEncoder, export_encoder
 from lightning_invariant.hub.proof import check_proof, write_proof
 from lightning_invariant.hub.verification import verify
-from lightning_invariant.projections import MaxFilter, PointSort
+from lightning_invariant.projections import Composition, MaxFilter, PointSort
 from tests.hub.padded import POINTS, export, network, projection, sets
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ def test_crafted_masks_are_refused(tmp_path: Path, change: Callable[[dict[str, A
         InvariantEncoder.from_pretrained(tmp_path / "folder")
 
 
+def test_layers_behind_a_projection_leave_it_its_mask(tmp_path: Path) -> None:
+    x, mask = sets(40)
+    with torch.no_grad():
+        made = Composition.fit(projection(), network()(x, mask | True), components=4)
+        encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), mask=1)
+        assert torch.equal(encoder(x, mask=mask), made(network()(x, mask), mask))
+        assert encoder(x).shape == (40, 4)
+
+
 def test_an_artefact_without_the_entry_takes_no_mask(tmp_path: Path) -> None:
     export_encoder(tmp_path / "plain", torch.nn.Linear(4, 8).eval(), MaxFilter("C8: 1 regular"), torch.ones(2, 4))
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
@@ -132,6 +141,8 @@ def test_the_certificate_is_measured_again_by_the_command(tmp_path: Path, capsys
     checks = {c.name: c for c in verify(InvariantEncoder.from_pretrained(tmp_path / "folder"), [x, mask])}
     assert all(check.holds for check in checks.values())
     assert checks["invariant/error"].measured < 1e-5 < 0.1 < checks["raw/error"].measured
+    assert main(["inspect", str(tmp_path / "folder")]) == 0
+    assert "bool (batch, 6), the mask" in capsys.readouterr().out
     assert main(["verify", str(tmp_path / "folder"), "--data", str(tmp_path / "data.npz")]) == 0
     assert "holds on 60 inputs" in capsys.readouterr().out
     np.savez(tmp_path / "half.npz", x=x.numpy())
