@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -175,10 +176,15 @@ class ExportWriter:
 
     def _export(self, folder: Path, way: Way, settings: Mapping[str, Any]) -> None:
         from lightning_invariant.hub import export_encoder
+        from lightning_invariant.hub.onnx_model import OnnxError
 
         example = tuple(column[:2] for column in way.inputs)
-        projection = self.projection.to(example[0].device)
-        export_encoder(folder, way.network, projection, example, mask=way.mask, **settings)
+        write = partial(export_encoder, folder, way.network, self.projection.to(example[0].device), example)
+        try:
+            write(mask=way.mask, onnx=self.hub is not None and self.hub.onnx, **settings)
+        except OnnxError as error:
+            self.findings.add("onnx", f"the export goes without model.onnx: {error}")
+            write(mask=way.mask, **settings)
 
     def _enqueue(
         self, hub: HubExport, queue: Queue, way: Way, settings: Mapping[str, Any], message: str, run: str

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from lightning_invariant.hub.onnx_model import require_packages
 from lightning_invariant.hub.target import Target
 
 When = Literal["best", "last", "end"]
@@ -34,6 +35,8 @@ class HubExport:
             pulls the encoder has `encoder.classify(x)`; its score on the validation inputs stands on the card. None for
             none.
         labels: A name for each class from 0 on, or for each value; numbers if None.
+        onnx: Whether `model.onnx` stands beside the other files; needs the extra `onnx`. Where the encoder cannot be
+            written so that is a finding, and the export goes without.
         hyperparameters: Whether the module's hyperparameters stand on the card; they may hold paths or secrets.
         at_most_every: Seconds between two exports, at least 30: the Hub takes 128 commits an hour. The last one of a
             training does not wait.
@@ -42,6 +45,7 @@ class HubExport:
 
     Raises:
         HubError: No name of a repository or branch that could be committed to.
+        OnnxError: ONNX is asked for, and what writes it is not installed.
         ValueError: Another argument is out of range.
     """
 
@@ -57,6 +61,7 @@ class HubExport:
         license: str | None = None,
         head: Head | None = None,
         labels: Sequence[str] | None = None,
+        onnx: bool = False,
         hyperparameters: bool = False,
         at_most_every: float = 60.0,
         timeout: float = 300.0,
@@ -76,6 +81,9 @@ class HubExport:
                 f"Expected at_most_every of at least 30 s and a timeout of at least 0 s but got {at_most_every} and "
                 f"{timeout}."
             )
+        if onnx:
+            require_packages()
+        self.onnx = onnx
         self.when, self.monitor, self.license, self.hyperparameters = when, monitor, license, hyperparameters
         self.head, self.labels = head, None if labels is None else [str(label) for label in labels]
         self.at_most_every, self.timeout, self.queue = at_most_every, timeout, queue

@@ -9,13 +9,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
     import numpy as np
+    import torch
 
     from lightning_invariant.cli.comparison import Comparison, Row
     from lightning_invariant.groups import Representation
@@ -192,6 +191,8 @@ def _draw(
     comparison: Comparison,
     path: Path,
 ) -> None:
+    import torch
+
     from lightning_invariant.projections import choose
     from lightning_invariant.tracking.figures import scatter_pair
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.hub.bundled import recipes_folder
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import LightningCLI
@@ -21,6 +20,8 @@ def recipe_path(name: str) -> Path:
     Raises:
         InvariantError: There is none; the message names those that there are.
     """
+    from lightning_invariant.hub.bundled import recipes_folder
+
     path = Path(name)
     for candidate in (path, path / RECIPE, recipes_folder() / path.name / RECIPE):
         if candidate.is_file():

@@ -18,7 +18,7 @@ from lightning_invariant.hub.graph.shapes import result_of
 
 MAX_BYTES = 2**28
 """Largest single tensor."""
-MAX_SECONDS = 8.0
+MAX_SECONDS = 5.0
 MAX_MATRIX = 2048
 """Largest matrix that is decomposed."""
 

@@ -88,7 +88,7 @@ def with_mask(
             raise GraphError(f"Expected {count - 1} input(s) beside mask= but got {len(inputs)}.")
         return inputs
     if mask is None:
-        mask = torch.ones(len(inputs[0]), n, dtype=torch.bool, device=inputs[0].device)
+        mask = torch.ones(inputs[0].shape[0], n, dtype=torch.bool, device=inputs[0].device)
     return (*inputs[:index], mask, *inputs[index:])
 
 
@@ -97,9 +97,9 @@ def hidden_as_zero(z: Tensor, mask: Tensor, representation: Representation) -> T
     parts = []
     for block, part in zip(representation.blocks, z.split([b.size for b in representation.blocks], dim=1), strict=True):
         if isinstance(block, Points):
-            points, hidden = part.reshape(len(z), block.dim, -1), ~mask[..., None]
+            points, hidden = part.reshape(z.shape[0], block.dim, -1), ~mask[..., None]
         elif isinstance(block, Outer) and isinstance(block.parts[0], Points):
-            points, hidden = part.reshape(len(z), block.copies, block.parts[0].dim, -1), ~mask[:, None, :, None]
+            points, hidden = part.reshape(z.shape[0], block.copies, block.parts[0].dim, -1), ~mask[:, None, :, None]
         else:
             parts.append(part)
             continue

@@ -27,6 +27,20 @@ LARGEST = 2 * 10**9
 _NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
+class OnnxError(ArtifactError):
+    """An encoder that cannot be written as ONNX."""
+
+
+def require_packages() -> None:
+    """See that what writes ONNX is installed.
+
+    Raises:
+        OnnxError: It is not.
+    """
+    if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
+        raise OnnxError(f"Expected {' and '.join(missing)} to be installed to write ONNX: {INSTALL}.")
+
+
 def onnx_model(encoder: InvariantEncoder, example: tuple[Tensor, ...] | None = None) -> bytes:
     """The encoder as one ONNX file: inputs as in its configuration, outputs `features` and `latents`.
 
@@ -37,13 +51,12 @@ def onnx_model(encoder: InvariantEncoder, example: tuple[Tensor, ...] | None = N
         example: Inputs, each named axis of length 2 or more; made up if None.
 
     Raises:
-        ArtifactError: A package is missing, ONNX has no such operator, the model is too large, or ONNX Runtime
+        OnnxError: A package is missing, ONNX has no such operator, the model is too large, or ONNX Runtime
             computes something else.
     """
-    if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
-        raise ArtifactError(f"Expected {' and '.join(missing)} to be installed to write ONNX: {INSTALL}.")
+    require_packages()
     if sum(tensor.numel() * tensor.element_size() for tensor in encoder.state_dict().values()) > LARGEST:
-        raise ArtifactError(f"Expected weights of at most {LARGEST} bytes for ONNX but there are more; leave it out.")
+        raise OnnxError(f"Expected weights of at most {LARGEST} bytes for ONNX but there are more; leave it out.")
     inputs = _example(encoder.config["inputs"]) if example is None else tuple(x.detach().cpu() for x in example)
     content = _exported(encoder, inputs)
     if find_spec("onnxruntime") is not None:
@@ -81,14 +94,26 @@ def _exported(encoder: InvariantEncoder, inputs: tuple[Tensor, ...]) -> bytes:
             )
     except Exception as error:  # the exporter can fail in any way on what it does not know
         reason = " ".join(str(error.__cause__ or error).split())
-        raise ArtifactError(
+        raise OnnxError(
             f"Expected a network and a projection that ONNX can hold but got {type(error).__name__}: {reason[-300:]}; "
             "leave ONNX out, or take others: matrix decompositions, as in GramRoot, have no place in ONNX."
         ) from error
     assert program is not None
     model = program.model_proto
+    _require_named(model, specs)
     _strip(model)
     return model.SerializeToString(deterministic=True)
+
+
+def _require_named(model: Any, specs: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a model in which an axis of any length became one of the example's, as the exporter does silently."""
+    for value, spec in zip(model.graph.input, specs, strict=True):
+        for dim, size in zip(value.type.tensor_type.shape.dim, spec["shape"], strict=True):
+            if isinstance(size, str) and not dim.dim_param:
+                raise OnnxError(
+                    f"Expected input {value.name!r} with the axis {size!r} of any length but ONNX has one of "
+                    f"{dim.dim_value}, since the network's code depends on that length; leave ONNX out."
+                )
 
 
 def _strip(model: Any) -> None:
@@ -114,12 +139,19 @@ def _require_equal(content: bytes, encoder: InvariantEncoder, inputs: tuple[Tens
         feed = {value.name: x.numpy() for value, x in zip(session.get_inputs(), given, strict=True)}
         with torch.no_grad():
             wanted = _Both(encoder)(*given)
-        for name, want, got in zip(OUTPUTS, wanted, session.run(list(OUTPUTS), feed), strict=True):
+        try:
+            results = session.run(list(OUTPUTS), feed)
+        except Exception as error:  # the runtime's errors share no base
+            raise OnnxError(
+                f"Expected ONNX Runtime to take inputs of shapes {[tuple(x.shape) for x in given]} but got: "
+                f"{str(error)[:300]}; leave ONNX out."
+            ) from error
+        for name, want, got in zip(OUTPUTS, wanted, results, strict=True):
             found = torch.as_tensor(got)
             tolerance = torch.finfo(want.dtype).eps ** 0.5
             scale = float(want.abs().max())
             if found.shape != want.shape or not float((found - want).abs().max()) <= tolerance * scale:
-                raise ArtifactError(
+                raise OnnxError(
                     f"Expected ONNX Runtime to give the encoder's {name} of shape {tuple(want.shape)} within "
                     f"{tolerance:.2g} but it does not; leave ONNX out."
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from lightning_invariant import HubExport, InvariantCallback, InvariantEncoder
 from lightning_invariant.cli.main import main
+from lightning_invariant.hub import onnx_model
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit
 from tests.callback.test_hub_export import NAME, beside, checkpoints, hub, hub_card, published, publishing, train
 from tests.callback.test_latents import POINTS, Sets, sets, train_sets
@@ -147,3 +149,35 @@ def test_arguments_of_a_head_out_of_range() -> None:
     for settings in ({"head": "forest"}, {"labels": ["a"]}, {"head": "linear", "labels": ["a", "a"]}):
         with pytest.raises(ValueError, match="Expected"):
             HubExport(NAME, **settings)
+
+
+def test_what_onnx_cannot_hold_is_a_finding_and_the_export_goes_without(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def refused(encoder: Any, example: Any) -> bytes:
+        tried.append(encoder)
+        raise onnx_model.OnnxError("no such operator")
+
+    monkeypatch.setattr(onnx_model, "find_spec", lambda package: True)
+    monkeypatch.setattr("lightning_invariant.hub.export.onnx_model", refused)
+    with pytest.warns(UserWarning, match="goes without model.onnx: no such operator"):
+        train([publishing(onnx=True), checkpoints(tmp_path)], tmp_path)
+    assert tried
+    published(hub, tmp_path / "pulled")
+    assert not (tmp_path / "pulled" / "model.onnx").exists()
+
+
+@pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="needs the extra onnx")
+def test_onnx_is_published(tmp_path: Path, hub: Hub) -> None:
+    train([publishing(onnx=True), checkpoints(tmp_path)], tmp_path)
+    published(hub, tmp_path / "pulled")
+    assert (tmp_path / "pulled" / "model.onnx").stat().st_size > 1000
+    assert "`model.onnx` gives" in hub_card(hub)
+
+
+def test_onnx_without_its_packages_is_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_model, "find_spec", lambda package: None)
+    with pytest.raises(onnx_model.OnnxError, match="to be installed"):
+        HubExport(NAME, onnx=True)

@@ -55,3 +55,16 @@ def test_a_package_that_is_missing_is_one_sentence(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", None)
     assert main(["compare", "x.npz", "--representation", "C4: 2 regular"]) == 2
     assert "Expected numpy to be installed" in capsys.readouterr().err
+
+
+def test_help_loads_no_torch():
+    code = """
+import sys
+from lightning_invariant.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print(sorted({"torch", "numpy", "pytorch_lightning", "huggingface_hub", "rich"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -17,7 +17,8 @@ from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub import export_encoder, onnx_model
 from lightning_invariant.hub.artifact import CONFIG, ONNX, file_hash
 from lightning_invariant.hub.class_network import ClassNetwork
-from lightning_invariant.projections import GramRoot
+from lightning_invariant.projections import FSW, GramRoot, PointSort
+from tests.hub import padded
 from tests.hub.graph_networks import Apply
 from tests.hub.small_encoder import export, images, projection
 from tests.hub.test_class_network import Branching
@@ -76,6 +77,33 @@ def test_an_encoder_of_several_inputs_with_any_lengths(tmp_path: Path) -> None:
     x, weight = torch.randn(2, 8, 3), torch.tensor([[1, 0, 2], [3, 1, 1]])
     features, _ = run((tmp_path / "model.onnx").read_bytes(), x, weight)
     torch.testing.assert_close(torch.as_tensor(features), encoder(x, weight), rtol=1e-5, atol=1e-6)
+
+
+@needs_onnx
+@pytest.mark.parametrize("kind", [PointSort, FSW])
+def test_padded_sets_come_with_their_mask(tmp_path: Path, kind: type[PointSort | FSW]) -> None:
+    project = kind(padded.POINTS, ragged=True)
+    encoder = export_encoder(tmp_path / "folder", padded.network(), project, padded.sets(3), mask=1)
+    encoder.to_onnx(tmp_path / "model.onnx")
+    x, mask = padded.sets(5, seed=1)
+    features, latents = run((tmp_path / "model.onnx").read_bytes(), x, mask)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.as_tensor(features), encoder(x, mask=mask), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(torch.as_tensor(latents), encoder.latent(x, mask=mask), rtol=1e-4, atol=1e-5)
+
+
+@needs_onnx
+def test_an_axis_that_became_fixed_is_refused(tmp_path: Path) -> None:
+    from onnx import load_from_string  # pyright: ignore[reportMissingImports]
+
+    encoder = export(tmp_path / "folder")
+    model = load_from_string(onnx_model.onnx_model(encoder))
+    onnx_model._require_named(model, encoder.config["inputs"])
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    with pytest.raises(ArtifactError, match="the axis 'batch' of any length but ONNX has one of 4"):
+        onnx_model._require_named(model, encoder.config["inputs"])
+    with pytest.raises(ArtifactError, match="Expected ONNX Runtime to take inputs of shapes"):
+        onnx_model._require_equal(model.SerializeToString(), encoder, (images(3),))
 
 
 @needs_onnx

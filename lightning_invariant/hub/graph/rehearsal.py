@@ -52,14 +52,15 @@ def rehearse(
     sizes = checked.dims if lengths is None else {**checked.dims, **lengths}
     exported = None if checked.dtype is None else DTYPES[checked.dtype]
     made = _Specs(sizes, exported, dtype or exported)
+    until = time.monotonic() + MAX_SECONDS
     with _disable_current_modes():
         try:
-            return _run(checked, made, _Watch(limit, ruled=True))
+            return _run(checked, made, _Watch(limit, until, ruled=True))
         except _TooLongError:
             raise
         except GraphError:
             # Our rules know shapes but not every memory layout; PyTorch's own kernels have the last word.
-            return _run(checked, made, _Watch(limit, ruled=False))
+            return _run(checked, made, _Watch(limit, until, ruled=False))
 
 
 class _TooLongError(GraphError):
@@ -69,11 +70,10 @@ class _TooLongError(GraphError):
 class _Watch(TorchDispatchMode):
     """Gives operators their shapes by rule where there is one, and looks at the size of every result."""
 
-    def __init__(self, limit: Need, *, ruled: bool) -> None:
+    def __init__(self, limit: Need, until: float, *, ruled: bool) -> None:
         super().__init__()
-        self.limit, self.ruled, self.where = limit, ruled, ""
+        self.limit, self.until, self.ruled, self.where = limit, until, ruled, ""
         self.value, self.extra, self.products = 0, 0, 0
-        self.until = time.monotonic() + MAX_SECONDS
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
