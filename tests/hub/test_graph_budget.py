@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph import export_graph, load_graph, read
+from lightning_invariant.hub.graph import export_graph, load_graph, read, rehearsal
+from lightning_invariant.hub.graph.check import check_graph
 from tests.hub.graph_networks import Apply, build
 
 if TYPE_CHECKING:
@@ -161,6 +162,20 @@ HIDDEN: dict[str, tuple[dict[str, Any], ...]] = {
         made([5000, 5000]),
         *(node("aten.mm.default", {"node": i}, {"node": i}) for i in range(100)),
     ),
+    "special functions": (
+        made([2**26]),
+        *(node("aten.digamma.default", {"node": i}) for i in range(4)),
+    ),
+    "sorts": (made([2**22]), *(node("aten.argsort.default", {"node": 0}) for _ in range(40))),
+    "wide pools": (
+        made([1, 1, 3000, 3000]),
+        node("aten.avg_pool2d.default", {"node": 0}, [1500, 1500], [1, 1]),
+    ),
+    "distances": (made([3000, 5000]), node("aten.cdist.default", {"node": 0}, {"node": 0}, 3.0)),
+    "products in half": (
+        node("aten.zeros.default", [4000, 4000], dtype={"dtype": "float16"}),
+        node("aten.mm.default", {"node": 0}, {"node": 0}),
+    ),
 }
 
 
@@ -168,6 +183,18 @@ HIDDEN: dict[str, tuple[dict[str, Any], ...]] = {
 def test_what_kernels_take_beside_their_results_is_bounded(name: str) -> None:
     with pytest.raises(GraphError, match=r"Expected at most .* goes beyond"):
         load_graph(crafted(*HIDDEN[name]), {})
+
+
+@pytest.mark.parametrize("size", [4500, 20])
+def test_a_network_of_many_weights_may_take_longer(size: int) -> None:
+    """Four products of 9e10 multiply-adds each are too many, beside twenty million weights they are not."""
+    graph = crafted(made([4500, 4500]), *(node("aten.mm.default", {"node": i}, {"node": i}) for i in range(4)))
+    graph["tensors"]["weight"] = {"shape": [size, size], "dtype": "float32", "kind": "buffer"}
+    if size == 20:
+        with pytest.raises(GraphError, match="multiply-adds, or what takes as long"):
+            rehearsal.rehearse(check_graph(graph))
+    else:
+        rehearsal.rehearse(check_graph(graph))
 
 
 def test_usual_sizes_of_the_same_operators_are_not_refused() -> None:

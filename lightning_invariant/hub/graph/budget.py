@@ -25,7 +25,7 @@ class Need(NamedTuple):
     Attributes:
         value: Bytes of the largest single result.
         live: Bytes of results that exist at one time, workspaces included, weights and inputs apart.
-        products: Multiply-adds.
+        products: Multiply-adds of float32, and whatever takes as long.
     """
 
     value: int
@@ -33,10 +33,26 @@ class Need(NamedTuple):
     products: int
 
 
-LIMIT = Need(value=2**29, live=3 * 2**28, products=10**13)
-"""At the sizes that the graph names; some ten seconds to minutes of a CPU."""
+LIMIT = Need(value=2**29, live=3 * 2**28, products=3 * 10**11)
+"""At the sizes that the graph names; some ten seconds of one core."""
+PER_WEIGHT = 4000
+"""Multiply-adds that each number among the weights allows beside those: large networks have many weights."""
 SLACK = 4
 """How much more than in proportion a call may need."""
+_ENTRY = 70
+"""An operation on one entry, in multiply-adds of a matrix product."""
+_STEP = 20
+"""A step of a loop over the window of a pool or the coordinates of a distance."""
+_CALL = 200
+"""An entry of a product of many small matrices."""
+_CONVOLVED = 3
+_SLOWER = {torch.float16: 12, torch.complex64: 3, torch.complex128: 6}
+"""How much longer a multiply-add of these types takes."""
+_SLOW = (
+    *("sort", "argsort", "mode", "median", "nanmedian", "kthvalue", "bucketize", "searchsorted", "logcumsumexp"),
+    *("digamma", "i0", "special_", "erfinv", "lgamma", "pow", "_fft_", "grid_sampler", "upsample_bicubic"),
+)
+"""Beginnings of names of operators that take some thirty times as long for an entry as others."""
 
 
 def allowed(checked: CheckedGraph, known: Need, lengths: Mapping[str, int]) -> Need:
@@ -71,22 +87,30 @@ def workspace(op: str, args: Sequence[Any], result: Any) -> int:
 
 
 def products(op: str, args: Sequence[Any], result: Any) -> int:
-    """Multiply-adds of an operator, to the order of magnitude."""
+    """Multiply-adds of float32 that take as long as an operator, to the order of magnitude; measured on one core."""
     name = op.split(".")[1]
     out = result[0] if isinstance(result, (list, tuple)) and result else result
     if not isinstance(out, Tensor):
         return 0
     if name in ("mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm"):
         x = args[1 if name.startswith(("add", "baddbmm")) else 0]
-        return out.numel() * x.shape[-1] * (x.shape[0] if name == "addbmm" else 1)
+        each = x.shape[-1] * (x.shape[0] if name == "addbmm" else 1)
+        return out.numel() * (each * _SLOWER.get(out.dtype, 1) + _CALL * (name == "bmm"))
     if name == "convolution":
         x, weight = args[0], args[1]
-        return (x if args[6] else out).numel() * weight[0].numel()
+        each = weight[0].numel() * max(_CONVOLVED, _SLOWER.get(out.dtype, 1))
+        return (x if args[6] else out).numel() * (each + _ENTRY)
     if name == "_trilinear":
-        return math.prod(_trilinear_sizes(args))
+        return _ENTRY * math.prod(_trilinear_sizes(args))
+    if name == "_cdist_forward":
+        return out.numel() * args[0].shape[-1] * (_STEP if args[2] in (0.0, 1.0, 2.0) else 6 * _STEP)
     if name.startswith(("linalg_", "_linalg_")) and args[0].dim() > 1:
         return args[0].numel() * 8 * max(args[0].shape[-2:])
-    return out.numel()
+    entries = max(t.numel() for t in (out, *(a for a in args if isinstance(a, Tensor))))
+    if name.startswith(("avg_pool", "max_pool")):
+        return entries + out.numel() * math.prod(args[1]) ** (1 if len(args[1]) > 1 else out.dim() - 2) * _STEP
+    slow = out.is_complex() or name.startswith(_SLOW)
+    return entries * (30 * _ENTRY if slow else _ENTRY)
 
 
 def _convolution(args: Sequence[Any], result: Any) -> int:

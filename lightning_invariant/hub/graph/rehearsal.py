@@ -6,6 +6,7 @@ neither a result nor what an einsum or a recurrent layer makes on the way can be
 
 from __future__ import annotations
 
+import math
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph.budget import LIMIT, Need, products, workspace
+from lightning_invariant.hub.graph.budget import LIMIT, PER_WEIGHT, Need, products, workspace
 from lightning_invariant.hub.graph.guards import guarded
 from lightning_invariant.hub.graph.operators import DTYPES
 from lightning_invariant.hub.graph.shapes import result_of
@@ -52,6 +53,8 @@ def rehearse(
     sizes = checked.dims if lengths is None else {**checked.dims, **lengths}
     exported = None if checked.dtype is None else DTYPES[checked.dtype]
     made = _Specs(sizes, exported, dtype or exported)
+    weights = sum(math.prod(map(int, spec.shape)) for spec in checked.tensors.values())
+    limit = limit._replace(products=limit.products + PER_WEIGHT * weights)
     until = time.monotonic() + MAX_SECONDS
     with _disable_current_modes():
         try:
@@ -124,8 +127,8 @@ class _Watch(TorchDispatchMode):
         self.products += products(op, args, result)
         if self.products > self.limit.products:
             raise GraphError(
-                f"Expected at most {self.limit.products:.0e} multiply-adds but {self.where} goes beyond; the graph is "
-                "refused."
+                f"Expected at most {self.limit.products:.0e} multiply-adds, or what takes as long, but {self.where} "
+                "goes beyond; the graph is refused."
             )
 
     def require_sane(self, tensor: Tensor) -> None:
