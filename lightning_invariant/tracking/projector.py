@@ -4,43 +4,42 @@ Against torch's `SummaryWriter.add_embedding`: points are raw float32 instead of
 instead of overwritten, old steps are removed, and what breaks the page (a NaN row, a line break in a label, a sprite
 sheet over 8192 pixels) never gets there.
 
-Everything lies under `<log_dir>/invariant_projector/<tag>/<step>/`. Each such folder holds its own entry of the config,
-so that `projector_config.pbtxt` is rebuilt from the folders at every write: what another writer overwrote comes back.
-Entries and folders elsewhere are another writer's and are kept as they are.
+Everything lies under `<log_dir>/invariant_projector/<tag>/<step>/`; `projector_config` says how the page's list is made
+of these folders. Entries and folders elsewhere are another writer's and are kept as they are.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-import numpy as np
 import torch
 from google.protobuf import text_format
-from tensorboard.plugins.projector.projector_config_pb2 import (  # the names are made at import
+from tensorboard.plugins.projector.projector_config_pb2 import (  # the name is made at import
     EmbeddingInfo,  # pyright: ignore[reportAttributeAccessIssue]
-    ProjectorConfig,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from torch import Tensor
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.tracking.labels import Labels, label_columns, metadata_table
+from lightning_invariant.tracking.projector_config import (
+    ENTRY,
+    ROOT,
+    foreign_config,
+    outdated,
+    remove_views,
+    write_config,
+)
+from lightning_invariant.tracking.projector_tensor import write_tensor
 from lightning_invariant.tracking.rows import spread_rows
 from lightning_invariant.tracking.thumbnails import sprite_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jaxtyping import Float, Num
 
-
-CONFIG = "projector_config.pbtxt"
-ROOT = "invariant_projector"
-_ENTRY = "entry.pbtxt"
 _WRITING = ".writing"
 
 
@@ -63,7 +62,7 @@ def write_projector(
     keep_last: int = 3,
     max_points: int = 2000,
 ) -> WrittenPoints:
-    """Write one set of points that TensorBoard's projector shows as `tag:step`.
+    """Write one set of points for TensorBoard's projector, which opens with those written last.
 
     Guarantee: the config never names a file that is not whole, also when the process dies half-way. A running
     TensorBoard reads the config again only when a new run appears: restart it to see later steps.
@@ -90,14 +89,14 @@ def write_projector(
     _check(log_dir, tag, step, points, labels, thumbnails, keep_last, max_points)
     matrix, rows, dropped = _finite_rows(tag, points, max_points)
     run = Path(log_dir)
-    foreign = _foreign_config(run)
+    foreign = foreign_config(run)
     folder = run / ROOT / safe_name(tag) / f"{step:08d}"
     draft = folder.with_name(_WRITING)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     at = folder.relative_to(run).as_posix()
     entry = EmbeddingInfo(tensor_name=f"{tag}:{step:05d}", tensor_shape=matrix.shape)
-    entry.tensor_path = f"{at}/{_write_tensor(draft, matrix.numpy())}"
+    entry.tensor_path = f"{at}/{write_tensor(draft, matrix.numpy())}"
     if labels is not None:
         (draft / "metadata.tsv").write_bytes(metadata_table(labels, rows.tolist()))
         entry.metadata_path = f"{at}/metadata.tsv"
@@ -106,16 +105,17 @@ def write_projector(
         sheet.save(draft / "sprite.png", compress_level=1)
         entry.sprite.image_path = f"{at}/sprite.png"
         entry.sprite.single_image_dim.extend(size)
-    (draft / _ENTRY).write_text(text_format.MessageToString(entry), encoding="utf-8")
+    (draft / ENTRY).write_text(text_format.MessageToString(entry), encoding="utf-8")
     if folder.exists():
-        _write_config(run, foreign, without=[folder])
+        write_config(run, foreign, without=[folder])
         shutil.rmtree(folder)
     draft.rename(folder)
-    outdated = _outdated(folder, keep_last)
-    _write_config(run, foreign, without=outdated)
+    old = outdated(folder, keep_last)
+    write_config(run, foreign, without=old)
     # Only now: a config that names a missing file breaks the projector for the whole log directory.
-    for old in outdated:
-        shutil.rmtree(old, ignore_errors=True)
+    for gone in old:
+        shutil.rmtree(gone, ignore_errors=True)
+    remove_views(run)
     return WrittenPoints(folder, len(matrix), dropped)
 
 
@@ -173,71 +173,3 @@ def safe_name(tag: str) -> str:
             f"Expected a tag of at most 200 characters once escaped but got {len(name)}; shorten {tag[:40]!r}."
         )
     return name
-
-
-def _write_tensor(folder: Path, matrix: np.ndarray) -> str:
-    raw = np.ascontiguousarray(matrix, dtype="<f4").tobytes()
-    if _reads_as_bytes(raw):
-        (folder / "tensors.bytes").write_bytes(raw)
-        return "tensors.bytes"
-    # Nine digits give every float32 back exactly.
-    np.savetxt(folder / "tensors.tsv", matrix, fmt="%.9g", delimiter="\t")
-    return "tensors.tsv"
-
-
-def _reads_as_bytes(raw: bytes) -> bool:
-    """Whether TensorBoard will see that these are no text.
-
-    Its reader takes a file for a table of numbers and turns to raw bytes only on a UnicodeDecodeError. With TensorFlow
-    installed it decodes line by line, without it block by block: when the first line is not UTF-8, both fail as they
-    should.
-    """
-    head = raw[: raw.find(b"\n") + 1] or raw
-    try:
-        codecs.decode(head, "utf-8", "strict")
-    except UnicodeDecodeError:
-        return True
-    return False
-
-
-def _outdated(written: Path, keep_last: int) -> list[Path]:
-    """Folders of the same tag beyond the last ones, in the order of writing.
-
-    Not in the order of steps: a run resumed at step 100 would lose it to the steps 200 and 300 of the life before.
-    """
-    steps = [entry.parent for entry in written.parent.glob(f"[0-9]*/{_ENTRY}") if entry.parent != written]
-    steps.sort(key=lambda folder: ((folder / _ENTRY).stat().st_mtime_ns, folder.name))
-    return steps[: max(0, len(steps) - (keep_last - 1))]
-
-
-def _foreign_config(run: Path) -> ProjectorConfig:
-    """The config without our entries."""
-    path = run / CONFIG
-    config = _parse(path, ProjectorConfig()) if path.exists() else ProjectorConfig()
-    kept = [entry for entry in config.embeddings if not entry.tensor_path.startswith(f"{ROOT}/")]
-    del config.embeddings[:]
-    config.embeddings.extend(kept)
-    return config
-
-
-def _write_config(run: Path, foreign: ProjectorConfig, without: Sequence[Path]) -> None:
-    found = [entry for entry in (run / ROOT).glob(f"*/[0-9]*/{_ENTRY}") if entry.parent not in without]
-    # Newest first for who reads the file; the page itself sorts by number of points, then by name.
-    found.sort(key=lambda entry: (-int(entry.parent.name), entry.parent.parent.name))
-    own = [_parse(entry, EmbeddingInfo()) for entry in found]
-    config = ProjectorConfig()
-    config.CopyFrom(foreign)
-    config.embeddings.extend(own)
-    path = run / CONFIG
-    draft = path.with_name(f".{CONFIG}.{os.getpid()}")
-    draft.write_text(text_format.MessageToString(config), encoding="utf-8")
-    os.replace(draft, path)
-
-
-def _parse(path: Path, message: Any) -> Any:
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), message)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InvariantError(
-            f"Expected a projector config in {path} but it cannot be read ({error}); move it away and run again."
-        ) from error

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
     from jaxtyping import Num, UInt8
     from PIL import Image
 
@@ -48,6 +52,23 @@ def sprite_sheet(thumbnails: Num[Tensor, "N C H W"]) -> tuple[Image.Image, tuple
     grid[:count] = pictures
     sheet = grid.view(side, side, channels, height, width).permute(0, 3, 1, 4, 2)
     return _image(sheet.reshape(side * height, side * width, channels)), (width, height)
+
+
+def read_sheet(path: str | os.PathLike[str], size: Sequence[int]) -> UInt8[Tensor, "cells C H W"]:
+    """The pictures of a sheet that `sprite_sheet` made, empty cells included.
+
+    Args:
+        path: Of the image file.
+        size: Width and height of one picture, pixels.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        sheet = torch.from_numpy(np.asarray(image).copy())
+    sheet = sheet if sheet.ndim == 3 else sheet[..., None]
+    width, height = size
+    cells = sheet.unflatten(0, (-1, height)).unflatten(2, (-1, width)).permute(0, 2, 4, 1, 3)
+    return cells.flatten(0, 1)
 
 
 def _bytes(pictures: Tensor) -> UInt8[Tensor, "N C H W"]:

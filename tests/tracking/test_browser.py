@@ -21,6 +21,7 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-dev-shm-usage --use-gl=angle --use-angle=swiftshader "
     "--enable-unsafe-swiftshader --disable-background-networking --window-size=1400,900"
 )
+AGES = ("newest: step 100", "older 1: step 90", "older 2: step 9")
 # The page nests shadow roots and frames.
 FIND = """
 const found = [];
@@ -117,6 +118,20 @@ def test_the_page_shows_all_points(tmp_path, tensorboard, browser):
     assert "error" not in tags.lower()
     time.sleep(3)  # sprites and the first frames
     assert browser.get_screenshot_as_file(str(tmp_path / "projector.png"))
+
+
+@pytest.mark.parametrize("counts", [(60, 60, 60), (90, 40, 60), (90, 60, 30)], ids=["alike", "more", "fewer"])
+def test_the_page_opens_with_the_newest_step(tmp_path, tensorboard, browser, counts):
+    # Steps of one, two and three digits, told apart by their columns.
+    for columns, (step, count) in enumerate(zip((9, 90, 100), counts, strict=True), start=4):
+        for tag in ("raw", "invariant"):
+            write_projector(tmp_path / "run", tag, step, torch.randn(count, columns), labels=range(count))
+    assert points_on_page(browser, tensorboard(tmp_path / "run")) == (counts[-1], 6)
+    shown = [
+        text.strip().split("\n")[0].strip() for text in browser.execute_script(FIND, "paper-item") if ": step" in text
+    ]
+    assert shown[0] == "invariant, newest: step 100"
+    assert sorted(shown) == [f"{tag}, {age}" for tag in ("invariant", "raw") for age in AGES]
 
 
 def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):

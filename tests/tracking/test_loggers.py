@@ -43,8 +43,8 @@ def test_tensorboard_shows_points_images_and_text(tmp_path, serve):
     assert text.tensor_proto.string_val[0].decode() == "declared C8, holds for C4\n\ncentre the latents"
     assert (image.width, image.height) == (900, 360)
     assert events.Tags()["scalars"] == []  # scalars go through the LightningModule
-    assert set(server.embeddings()) == {"raw:00007", "invariant:00007"}
-    assert server.tensor("invariant:00007").shape == (20, 2)
+    assert set(server.embeddings()) == {"raw, newest: step 7", "invariant, newest: step 7"}
+    assert server.tensor("invariant, newest: step 7").shape == (20, 2)
     assert not (tmp_path / "files").exists()
 
 
@@ -54,7 +54,7 @@ def test_the_folder_of_the_points_is_the_one_of_the_events(tmp_path, serve):
     logger.experiment.close()
     server = serve(tmp_path)
     assert server.runs() == ["v/sub"]
-    assert set(server.embeddings("v/sub")) == {"raw:00007", "invariant:00007"}
+    assert set(server.embeddings("v/sub")) == {"raw, newest: step 7", "invariant, newest: step 7"}
 
 
 def test_the_other_import_root_is_known(tmp_path, monkeypatch):
@@ -75,7 +75,7 @@ def test_without_a_logger_that_can_everything_is_a_file(tmp_path, kind, serve):
     assert publish(report(), loggers, tmp_path) == ()
     assert publish(report(step=8), loggers, tmp_path) == ()
     folder = tmp_path / "invariant"
-    assert serve(folder).tensor("raw:00008").shape == (20, 4)
+    assert serve(folder).tensor("raw, newest: step 8").shape == (20, 4)
     assert np.asarray(Image.open(folder / "figures" / "equivariance" / "00000007.png")).shape == (360, 900, 3)
     lines = (folder / "messages.txt").read_text().splitlines()
     assert lines[1:3] == ["step 7: centre the latents", "step 8: declared C8, holds for C4"]
@@ -132,7 +132,7 @@ def test_a_logger_without_connection_is_told_once(tmp_path, serve):
     assert not (tmp_path / "files").exists()
     failures = publish(report(), [Gone(tmp_path, name="gone")], tmp_path / "files")
     assert len(failures) == 1
-    assert serve(tmp_path / "files" / "invariant").tensor("raw:00007").shape == (20, 4)
+    assert serve(tmp_path / "files" / "invariant").tensor("raw, newest: step 7").shape == (20, 4)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
@@ -227,5 +227,8 @@ def test_any_lightning_logger_of_the_user_is_a_stranger_not_an_error(tmp_path):
 def test_points_of_publish_and_of_write_projector_are_the_same(tmp_path, serve):
     publish(report(), [], tmp_path)
     write_projector(tmp_path / "alone", "raw", 7, report().embeddings["raw"].points)
-    ours, alone = serve(tmp_path / "invariant").tensor("raw:00007"), serve(tmp_path / "alone").tensor("raw:00007")
+    ours, alone = (
+        serve(tmp_path / "invariant").tensor("raw, newest: step 7"),
+        serve(tmp_path / "alone").tensor("raw, newest: step 7"),
+    )
     assert np.array_equal(ours, alone)
