@@ -36,7 +36,7 @@ KINDS = [
     Kind("truncated or extended files, hashes recomputed", 60, damage.resize),
     Kind("entries of config.json swapped or replaced", 160, damage.swap_config),
     Kind("entries of graph.json swapped or replaced, hashes recomputed", 200, damage.swap_graph, original="plain"),
-    Kind("operators that allocate, repeat, recurse or write", 90, graphs.harm, original="plain"),
+    Kind("operators that allocate, repeat, recurse, write or take long", 130, graphs.harm, original="plain"),
     Kind("huge shapes in graph, configuration and header", 60, graphs.enlarge, original="plain"),
     Kind("settings of projection and representation that ask for much", 60, settings.demand, original="plain"),
     Kind("paths that lead out of the folder", 40, files.traverse),

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph import export_graph, load_graph, read, rehearsal
-from lightning_invariant.hub.graph.check import check_graph
+from lightning_invariant.hub.graph import export_graph, load_graph, read
 from tests.hub.graph_networks import Apply, build
 
 if TYPE_CHECKING:
@@ -185,16 +184,37 @@ def test_what_kernels_take_beside_their_results_is_bounded(name: str) -> None:
         load_graph(crafted(*HIDDEN[name]), {})
 
 
-@pytest.mark.parametrize("size", [4500, 20])
-def test_a_network_of_many_weights_may_take_longer(size: int) -> None:
-    """Four products of 9e10 multiply-adds each are too many, beside twenty million weights they are not."""
-    graph = crafted(made([4500, 4500]), *(node("aten.mm.default", {"node": i}, {"node": i}) for i in range(4)))
-    graph["tensors"]["weight"] = {"shape": [size, size], "dtype": "float32", "kind": "buffer"}
-    if size == 20:
-        with pytest.raises(GraphError, match="multiply-adds, or what takes as long"):
-            rehearsal.rehearse(check_graph(graph))
-    else:
-        rehearsal.rehearse(check_graph(graph))
+LONG: dict[str, tuple[dict[str, Any], ...]] = {
+    "read again and again": (made([10**8]), *(node("aten.sum.default", {"node": 0}) for _ in range(200))),
+    "sorted": (made([10**7]), *(node("aten.sort.default", {"node": 0}) for _ in range(20))),
+    "window": (made([1, 1, 3000, 3000]), node("aten.max_pool2d.default", {"node": 0}, [900, 900], [1, 1])),
+    "window of one number": (made([1, 1, 3000, 3000]), node("aten.avg_pool2d.default", {"node": 0}, [900], [1])),
+    "distances": (made([10**4, 1000]), node("aten.cdist.default", {"node": 0}, {"node": 0}, 3.0)),
+    "whole numbers": (made([4000, 4000], "int64"), node("aten.mm.default", {"node": 0}, {"node": 0})),
+    "groups": (
+        made([1, 1000, 300, 300]),
+        made([1000, 1, 60, 60]),
+        node("aten.conv2d.default", {"node": 0}, {"node": 1}, None, [1, 1], [0, 0], [1, 1], 1000),
+    ),
+    "special": (made([10**7]), *(node("aten.digamma.default", {"node": 0}) for _ in range(40))),
+    "decomposed": (made([2000, 100, 100]), *(node("aten.linalg_svd.default", {"node": 0}) for _ in range(10))),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_what_takes_long_is_refused(name: str) -> None:
+    with pytest.raises(GraphError, match="Expected at most 6 s of one core"):
+        load_graph(crafted(*LONG[name]), {})
+
+
+def test_large_weights_may_compute_more() -> None:
+    wide = [made([5000, 5000]), *(node("aten.mm.default", {"node": i}, {"node": i}) for i in range(2))]
+    wide += [made([3500, 3500]), node("aten.mm.default", {"node": 3}, {"node": 3})]
+    graph, weight = crafted(*wide), torch.zeros(20, 10**6)
+    with pytest.raises(GraphError, match="Expected at most 6 s of one core"):
+        load_graph(graph, {})
+    graph["tensors"] = {"weight": {"shape": [20, 10**6], "dtype": "float32", "kind": "buffer"}}
+    load_graph(graph, {"weight": weight})
 
 
 def test_usual_sizes_of_the_same_operators_are_not_refused() -> None:

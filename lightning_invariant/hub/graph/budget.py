@@ -1,4 +1,4 @@
-"""What a graph needs: bytes, those that kernels take and free again included, and multiply-adds; and how much it may.
+"""What a graph needs: bytes, those that kernels take and free again included, and time; and how much it may.
 
 At the sizes that a graph names itself the bounds are absolute. At other sizes it may need as much as honest networks
 do, whose memory grows with the batch, and with the square of other axes: a graph that is small when it is loaded and
@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_invariant.hub.graph.costs import trilinear_sizes
+from lightning_invariant.hub.graph.operators import DTYPES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -25,34 +28,20 @@ class Need(NamedTuple):
     Attributes:
         value: Bytes of the largest single result.
         live: Bytes of results that exist at one time, workspaces included, weights and inputs apart.
-        products: Multiply-adds of float32, and whatever takes as long.
+        time: Nanoseconds of one core, to the order of magnitude; see `costs`.
     """
 
     value: int
     live: int
-    products: int
+    time: float
 
 
-LIMIT = Need(value=2**29, live=3 * 2**28, products=3 * 10**11)
-"""At the sizes that the graph names; some ten seconds of one core."""
-PER_WEIGHT = 4000
-"""Multiply-adds that each number among the weights allows beside those: large networks have many weights."""
+LIMIT = Need(value=2**29, live=3 * 2**28, time=6e9)
+"""At the sizes that the graph names."""
+PER_WEIGHT = 4.0
+"""Nanoseconds more for each byte of weights: who has large ones may compute more."""
 SLACK = 4
 """How much more than in proportion a call may need."""
-_ENTRY = 70
-"""An operation on one entry, in multiply-adds of a matrix product."""
-_STEP = 20
-"""A step of a loop over the window of a pool or the coordinates of a distance."""
-_CALL = 200
-"""An entry of a product of many small matrices."""
-_CONVOLVED = 3
-_SLOWER = {torch.float16: 12, torch.complex64: 3, torch.complex128: 6}
-"""How much longer a multiply-add of these types takes."""
-_SLOW = (
-    *("sort", "argsort", "mode", "median", "nanmedian", "kthvalue", "bucketize", "searchsorted", "logcumsumexp"),
-    *("digamma", "i0", "special_", "erfinv", "lgamma", "pow", "_fft_", "grid_sampler", "upsample_bicubic"),
-)
-"""Beginnings of names of operators that take some thirty times as long for an entry as others."""
 
 
 def allowed(checked: CheckedGraph, known: Need, lengths: Mapping[str, int]) -> Need:
@@ -62,12 +51,23 @@ def allowed(checked: CheckedGraph, known: Need, lengths: Mapping[str, int]) -> N
     for name, length in lengths.items():
         ratio = max(1, -(-length // checked.dims[name]))
         growth *= ratio if name in first else ratio**2
-    return Need(*(max(limit, growth * need) for limit, need in zip(LIMIT, known, strict=True)))
+    limit = limit_of(checked)
+    return Need(
+        max(limit.value, growth * known.value),
+        max(limit.live, growth * known.live),
+        max(limit.time, growth * known.time),
+    )
+
+
+def limit_of(checked: CheckedGraph) -> Need:
+    """What a graph may need at the sizes that it names."""
+    weights = sum(math.prod(spec.shape) * DTYPES[spec.dtype].itemsize for spec in checked.tensors.values())
+    return LIMIT._replace(time=LIMIT.time + PER_WEIGHT * weights)
 
 
 def relaxed(limit: Need) -> Need:
     """What the same sizes may need in another floating type, in which kernels may be others."""
-    return Need(*(16 * bound for bound in limit))
+    return Need(16 * limit.value, 16 * limit.live, 4 * limit.time)
 
 
 def workspace(op: str, args: Sequence[Any], result: Any) -> int:
@@ -86,33 +86,6 @@ def workspace(op: str, args: Sequence[Any], result: Any) -> int:
     return 0
 
 
-def products(op: str, args: Sequence[Any], result: Any) -> int:
-    """Multiply-adds of float32 that take as long as an operator, to the order of magnitude; measured on one core."""
-    name = op.split(".")[1]
-    out = result[0] if isinstance(result, (list, tuple)) and result else result
-    if not isinstance(out, Tensor):
-        return 0
-    if name in ("mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm"):
-        x = args[1 if name.startswith(("add", "baddbmm")) else 0]
-        each = x.shape[-1] * (x.shape[0] if name == "addbmm" else 1)
-        return out.numel() * (each * _SLOWER.get(out.dtype, 1) + _CALL * (name == "bmm"))
-    if name == "convolution":
-        x, weight = args[0], args[1]
-        each = weight[0].numel() * max(_CONVOLVED, _SLOWER.get(out.dtype, 1))
-        return (x if args[6] else out).numel() * (each + _ENTRY)
-    if name == "_trilinear":
-        return _ENTRY * math.prod(_trilinear_sizes(args))
-    if name == "_cdist_forward":
-        return out.numel() * args[0].shape[-1] * (_STEP if args[2] in (0.0, 1.0, 2.0) else 6 * _STEP)
-    if name.startswith(("linalg_", "_linalg_")) and args[0].dim() > 1:
-        return args[0].numel() * 8 * max(args[0].shape[-2:])
-    entries = max(t.numel() for t in (out, *(a for a in args if isinstance(a, Tensor))))
-    if name.startswith(("avg_pool", "max_pool")):
-        return entries + out.numel() * math.prod(args[1]) ** (1 if len(args[1]) > 1 else out.dim() - 2) * _STEP
-    slow = out.is_complex() or name.startswith(_SLOW)
-    return entries * (30 * _ENTRY if slow else _ENTRY)
-
-
 def _convolution(args: Sequence[Any], result: Any) -> int:
     """Columns of patches, which are made in types that oneDNN does not know."""
     x, weight, stride, dilation, transposed = args[0], args[1], args[3], args[5], args[6]
@@ -124,20 +97,10 @@ def _convolution(args: Sequence[Any], result: Any) -> int:
     return samples * patch * places * x.element_size() if stride else 0
 
 
-def _trilinear_sizes(args: Sequence[Any]) -> list[int]:
-    shapes = []
-    for tensor, expanded in zip(args[:3], args[3:6], strict=True):
-        shape = list(tensor.shape)
-        for axis in sorted(expanded):
-            shape.insert(axis, 1)
-        shapes.append(shape)
-    return [max(sizes) for sizes in zip(*shapes, strict=True)]
-
-
 def _trilinear(args: Sequence[Any], result: Any) -> int:
     """All products at one place of the axis that the kernel goes along; that of `bilinear`."""
     along = args[7] if len(args) > 7 else 1
-    sizes = _trilinear_sizes(args)
+    sizes = trilinear_sizes(args)
     return math.prod(size for axis, size in enumerate(sizes) if axis != along) * result.element_size()
 
 

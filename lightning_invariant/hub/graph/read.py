@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph.budget import LIMIT, allowed, relaxed
+from lightning_invariant.hub.graph.budget import allowed, limit_of, relaxed
 from lightning_invariant.hub.graph.build import compile_graph, register_tensors
 from lightning_invariant.hub.graph.check import check_graph
 from lightning_invariant.hub.graph.inputs import check_inputs
@@ -161,7 +161,7 @@ class GraphModule(nn.Module):
     def _rehearse(self, lengths: dict[str, int], dtype: torch.dtype | None) -> None:
         """Look at every operation at new lengths before one of them allocates: sizes may depend on them in any way."""
         if dtype not in self._needs:
-            self._needs[dtype] = rehearse(self._checked, None, dtype, relaxed(LIMIT))
+            self._needs[dtype] = rehearse(self._checked, None, dtype, relaxed(limit_of(self._checked)))
         rehearse(self._checked, lengths, dtype, allowed(self._checked, self._needs[dtype], lengths))
 
     def _computed(self, inputs: tuple[Tensor, ...], dtype: torch.dtype | None) -> Tensor:

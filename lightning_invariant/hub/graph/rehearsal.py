@@ -6,7 +6,6 @@ neither a result nor what an einsum or a recurrent layer makes on the way can be
 
 from __future__ import annotations
 
-import math
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph.budget import LIMIT, PER_WEIGHT, Need, products, workspace
+from lightning_invariant.hub.graph.budget import Need, limit_of, workspace
+from lightning_invariant.hub.graph.costs import nanoseconds
 from lightning_invariant.hub.graph.guards import guarded
 from lightning_invariant.hub.graph.operators import DTYPES
 from lightning_invariant.hub.graph.shapes import result_of
@@ -34,7 +34,7 @@ def rehearse(
     checked: CheckedGraph,
     lengths: Mapping[str, int] | None = None,
     dtype: torch.dtype | None = None,
-    limit: Need = LIMIT,
+    limit: Need | None = None,
 ) -> Need:
     """Refuse a graph whose operations do not fit together or that would need much memory or time.
 
@@ -42,7 +42,7 @@ def rehearse(
         checked: The graph.
         lengths: Of its dynamic axes; those that it names if None.
         dtype: Floating type of the network; as exported if None.
-        limit: What it may need.
+        limit: What it may need; `limit_of` if None.
 
     Returns:
         What it needs.
@@ -50,11 +50,10 @@ def rehearse(
     Raises:
         GraphError: An operation fails, is too large, or depends on values; the output is not what the graph says.
     """
+    limit = limit_of(checked) if limit is None else limit
     sizes = checked.dims if lengths is None else {**checked.dims, **lengths}
     exported = None if checked.dtype is None else DTYPES[checked.dtype]
     made = _Specs(sizes, exported, dtype or exported)
-    weights = sum(math.prod(map(int, spec.shape)) for spec in checked.tensors.values())
-    limit = limit._replace(products=limit.products + PER_WEIGHT * weights)
     until = time.monotonic() + MAX_SECONDS
     with _disable_current_modes():
         try:
@@ -76,7 +75,7 @@ class _Watch(TorchDispatchMode):
     def __init__(self, limit: Need, until: float, *, ruled: bool) -> None:
         super().__init__()
         self.limit, self.until, self.ruled, self.where = limit, until, ruled, ""
-        self.value, self.extra, self.products = 0, 0, 0
+        self.value, self.extra, self.time = 0, 0, 0.0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -122,13 +121,13 @@ class _Watch(TorchDispatchMode):
             )
 
     def charge(self, op: str, args: Any, result: Any) -> None:
-        """Add up what the operator takes beside its result, and its multiply-adds."""
+        """Add up what the operator takes beside its result, and its time."""
         self.extra = max(self.extra, workspace(op, args, result))
-        self.products += products(op, args, result)
-        if self.products > self.limit.products:
+        self.time += nanoseconds(op, args, result)
+        if self.time > self.limit.time:
             raise GraphError(
-                f"Expected at most {self.limit.products:.0e} multiply-adds, or what takes as long, but {self.where} "
-                "goes beyond; the graph is refused."
+                f"Expected at most {self.limit.time / 1e9:.3g} s of one core but {self.where} goes beyond; the "
+                "graph is refused."
             )
 
     def require_sane(self, tensor: Tensor) -> None:
@@ -240,7 +239,7 @@ def _run(checked: CheckedGraph, made: _Specs, watch: _Watch) -> Need:
             f"Expected output {want.dtype}{list(want.shape)} but the graph makes {got.dtype}{list(got.shape)}; the "
             "graph is damaged."
         )
-    return Need(watch.value, live, watch.products)
+    return Need(watch.value, live, watch.time)
 
 
 @lru_cache(maxsize=1024)
