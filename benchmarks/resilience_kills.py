@@ -173,7 +173,7 @@ def _export(folder: Path, version: int) -> float:
 def _add(folder: Path, version: int) -> None:
     def fill(fresh: Path) -> None:
         network, projection = _network(version), MaxFilter("C4: 2 regular")
-        export_encoder(fresh / ENCODER, network, projection, [_images()])
+        export_encoder(fresh / ENCODER, network, projection, _images())
         write_proof(fresh / PROOF, network, projection, [_images()])
 
     Queue(folder).add(Target(NAME), fill, message=f"Export {version}", run=str(time.time_ns()))
