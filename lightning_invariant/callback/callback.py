@@ -17,7 +17,7 @@ from lightning_invariant.callback.exporting import Exporter
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import shared
 from lightning_invariant.callback.hub_export import HubExport
-from lightning_invariant.callback.masked import default_masked, masked
+from lightning_invariant.callback.masked import default_masked, masked, takes_masks
 from lightning_invariant.callback.names import stand_in
 from lightning_invariant.callback.progress import (
     averaged_weights,
@@ -144,7 +144,7 @@ class InvariantCallback(*callback_bases()):
             )
         self.prefix, self.every_n_validations = prefix, every_n_validations
         self.report: Report | None = None
-        ragged = mask is not None or getattr(self.projection, "ragged", False)
+        ragged = mask is not None or takes_masks(self.projection)
         measured = masked(self.projection) if ragged else self.projection
         self._findings, self._budget = Findings(), Budget(max_overhead)
         content = Content(inputs, labels, mask, whole=not isinstance(layer, str), say=self._findings.add)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from lightning_invariant.errors import LatentError
-from lightning_invariant.groups import Representation
+from lightning_invariant.groups import Product, Representation, Symmetric
+from lightning_invariant.groups.block import Trivial
 from lightning_invariant.groups.finite_blocks import Points
-from lightning_invariant.projections import PointSort, Projection
+from lightning_invariant.groups.matrix_blocks import Outer
+from lightning_invariant.projections import Joined, PointSort, Projection, choose
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -23,13 +25,14 @@ class _MaskedPoints(Projection):
         inner: Takes (z, mask).
 
     Raises:
-        ValueError: The inner projection takes no masks, or its representation is not one block of points.
+        ValueError: The inner projection takes no masks, or its representation is not one of points.
     """
 
     def __init__(self, inner: Projection) -> None:
-        if not getattr(inner, "ragged", False):
+        if not takes_masks(inner):
             raise ValueError(
-                f"Expected a projection that takes masks but got {inner}; build PointSort or FSW with ragged=True."
+                f"Expected a projection that takes masks but got {inner}; build PointSort, FSW, GramRows or "
+                "PointFrames with ragged=True."
             )
         super().__init__(with_mask(inner.representation))
         self.inner, self.reason = inner, inner.reason
@@ -37,8 +40,15 @@ class _MaskedPoints(Projection):
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """Features of the points that exist."""
-        points = z.reshape(len(z), *self.representation.shape)
-        return self.inner(points[..., :-1].flatten(1), points[..., -1] > 0.5)
+        flat, mask = unpack(z, self.inner.representation)
+        return self.inner(flat, mask)
+
+
+def takes_masks(projection: Projection) -> bool:
+    """Whether a projection was built for padded sets."""
+    if isinstance(projection, Joined):
+        return all(isinstance(part, Projection) and takes_masks(part) for part in projection.projections)
+    return bool(getattr(projection, "ragged", False))
 
 
 def masked(projection: Projection) -> Projection:
@@ -54,22 +64,34 @@ def default_masked(representation: Representation, features: int | None) -> Proj
     """What `choose` would take if it knew of masks.
 
     Raises:
-        ValueError: The representation is not one block of points.
+        ValueError: The representation is not one of points.
     """
     with_mask(representation)
-    return PointSort(representation, features, ragged=True)
+    if isinstance(representation.blocks[0], Points):
+        return PointSort(representation, features, ragged=True)
+    chosen = choose(representation, features)
+    projection = Projection.from_config(_ragged(chosen.config()))
+    projection.reason = chosen.reason
+    return projection
 
 
 def with_mask(representation: Representation) -> Representation:
     """The representation of latents that carry their mask.
 
     Raises:
-        ValueError: The representation is not one block of points.
+        ValueError: The representation is neither one block of points nor points that a second group moves.
     """
-    if len(representation) != 1 or not isinstance(representation.blocks[0], Points):
-        raise ValueError(f"Expected points such as 'S9: 9 points x 16' for padded sets but got '{representation}'.")
-    n, d = representation.blocks[0].dim, representation.blocks[0].copies
-    return Representation.parse(f"{representation.group}: {n} points x {d + 1}")
+    group, blocks = representation.group, representation.blocks
+    if len(blocks) == 1 and isinstance(blocks[0], Points):
+        return Representation(group, (Points(group, blocks[0].copies + 1),))  # type: ignore[arg-type]
+    if isinstance(group, Product) and len(group.factors) == 2 and isinstance(group.factors[0], Symmetric):
+        points, space = group.factors
+        if any(map(_of_points, blocks)) and isinstance(points, Symmetric):
+            return representation + Representation(group, (Outer(group, 1, (Points(points, 1), Trivial(space, 1))),))
+    raise ValueError(
+        "Expected points such as 'S9: 9 points x 16', or points in space such as 'S9 x O3: 8 points*0e + "
+        f"4 points*1o', for padded sets but got '{representation}'."
+    )
 
 
 def pack(flat: Float[Tensor, "B D"], mask: Bool[Tensor, "B n"], representation: Representation) -> Tensor:
@@ -83,11 +105,46 @@ def pack(flat: Float[Tensor, "B D"], mask: Bool[Tensor, "B n"], representation: 
     Raises:
         LatentError: The mask is not one boolean a point.
     """
-    n, d = representation.blocks[0].dim, representation.blocks[0].copies
+    n = _points(representation)
     if mask.dtype != torch.bool or mask.shape != (len(flat), n):
         raise LatentError(
             f"Expected a boolean mask of shape ({len(flat)}, {n}), True at points that exist, but got {mask.dtype} "
             f"{tuple(mask.shape)}."
         )
-    points = torch.where(mask[..., None], flat.reshape(len(flat), n, d), 0.0)
-    return torch.cat([points, mask[..., None].to(points)], dim=-1).flatten(1)
+    if isinstance(representation.blocks[0], Points):
+        points = torch.where(mask[..., None], flat.reshape(len(flat), n, -1), 0.0)
+        return torch.cat([points, mask[..., None].to(points)], dim=-1).flatten(1)
+    parts = [
+        torch.where(mask[:, None, :, None], part.unflatten(2, (n, -1)), 0.0) if _of_points(block) else part
+        for block, part in zip(representation, representation.split(flat), strict=True)
+    ]
+    return torch.cat([*(part.flatten(1) for part in parts), mask.to(flat)], dim=1)
+
+
+def unpack(packed: Float[Tensor, "B E"], representation: Representation) -> tuple[Tensor, Tensor]:
+    """Latents without their mask, flat, and the mask (B, n).
+
+    Args:
+        packed: What `pack` gave.
+        representation: Without masks.
+    """
+    if isinstance(representation.blocks[0], Points):
+        points = packed.reshape(len(packed), representation.blocks[0].dim, -1)
+        return points[..., :-1].flatten(1), points[..., -1] > 0.5
+    return packed[:, : representation.size], packed[:, representation.size :] > 0.5
+
+
+def _of_points(block: Any) -> bool:
+    return isinstance(block, Outer) and isinstance(block.parts[0], Points)
+
+
+def _points(representation: Representation) -> int:
+    block = next(block for block in representation if isinstance(block, Points) or _of_points(block))
+    return block.parts[0].dim if isinstance(block, Outer) else block.dim
+
+
+def _ragged(config: dict[str, Any]) -> dict[str, Any]:
+    """The description of a projection for padded sets."""
+    if "projections" in config:
+        return config | {"projections": [_ragged(part) for part in config["projections"]]}
+    return config | {"ragged": True}

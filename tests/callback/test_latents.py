@@ -113,6 +113,8 @@ def test_without_masks_the_padding_would_be_taken_for_points(tmp_path):
 def test_a_projection_without_masks_is_refused():
     with pytest.raises(ValueError, match="ragged=True"):
         InvariantCallback("encoder", POINTS, mask=lambda batch: batch["mask"], projection=choose(POINTS))
+    with pytest.raises(ValueError, match="takes masks"):
+        InvariantCallback("encoder", CLOUDS, mask=lambda batch: batch["mask"], projection=choose(CLOUDS))
     with pytest.raises(ValueError, match="Expected points"):
         InvariantCallback("encoder", REPRESENTATION, mask=lambda batch: batch["mask"])
 
@@ -120,6 +122,91 @@ def test_a_projection_without_masks_is_refused():
 def test_a_ragged_projection_without_a_mask_says_where_to_give_one(tmp_path):
     with pytest.raises(LatentError, match="or read the mask off the batch with mask="):
         train_sets(tmp_path, InvariantCallback("encoder", POINTS, projection=PointSort(POINTS, ragged=True)))
+
+
+CLOUDS = "S6 x O3: 2 points*0e + 2 points*1o"
+
+
+class Clouds(pl.LightningModule):
+    """An equivariant network of vectors for padded points in space, whose padding holds garbage."""
+
+    def __init__(self, garbage: float = 99.0):
+        super().__init__()
+        self.garbage = garbage
+        self.encoder, self.head = CloudEncoder(), nn.Linear(2, 3)
+
+    def forward(self, x, mask):
+        z = self.encoder(x, mask, self.garbage)
+        numbers = torch.where(mask[:, None], z[:, :12].reshape(-1, 2, 6), 0.0)
+        return self.head(numbers.sum(2) / mask.sum(1, keepdim=True))
+
+    def training_step(self, batch, batch_idx):
+        return F.cross_entropy(self(batch["points"], batch["mask"]), batch["label"])
+
+    def validation_step(self, batch, batch_idx):
+        self(batch["points"], batch["mask"])
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 1e-2)
+
+
+class CloudEncoder(nn.Module):
+    """Two numbers and two vectors for each point, flat, one kind after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 4))
+
+    def forward(self, x, mask, garbage=99.0):
+        made = self.net(x.norm(dim=2, keepdim=True))
+        numbers, vectors = made[..., :2], made[..., 2:, None] * x[:, :, None]
+        parts = [numbers.transpose(1, 2)[..., None], vectors.transpose(1, 2)]
+        return torch.cat([torch.where(mask[:, None, :, None], p, garbage).flatten(1) for p in parts], dim=1)
+
+
+def clouds(rows: int, seed: int):
+    plane = sets(rows, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for row in plane:
+        row["points"] = torch.cat([row["points"], torch.randn(6, 1, generator=generator)], dim=1)
+    return plane
+
+
+def train_clouds(tmp_path, callback, garbage=99.0):
+    pl.seed_everything(0, verbose=False)
+    run = trainer([callback], tmp_path)
+    run.fit(Clouds(garbage), DataLoader(clouds(96, 0), 16), DataLoader(clouds(64, 1), 16))
+    timed = ("invariant/seconds", "invariant/overhead")
+    return {name: float(value) for name, value in run.callback_metrics.items() if name not in timed}
+
+
+def test_padded_points_in_space_are_measured_on_those_that_exist(tmp_path):
+    def seen():
+        return InvariantCallback("encoder", CLOUDS, mask=lambda batch: batch["mask"], max_overhead=None)
+
+    callback = seen()
+    logged = train_clouds(tmp_path, callback)
+    assert logged["invariant/problems"] == 0, callback._findings._said
+    assert logged["equivariance/error"] < 1e-5
+    assert logged["invariant/error"] < 1e-4 < 0.1 < logged["raw/error"]
+    assert logged == train_clouds(tmp_path, seen(), garbage=-7.0)  # what stands in the padding does not matter
+
+
+@pytest.mark.parametrize("text", [CLOUDS, "S6 x SO3: 1 points*vectors + 2 trivial", "S6 x O2: 3 points*vectors"])
+def test_clouds_that_carry_their_mask_have_the_features_of_what_is_there(text):
+    rep, generator = Representation.parse(text), torch.Generator().manual_seed(0)
+    z, mask = rep.random(5, generator), torch.rand(5, 6, generator=generator) < 0.6
+    mask[:, 0] = True
+    inner = default_masked(rep, None)
+    outer, packed = masked(inner), pack(z, mask, rep)
+    assert outer.representation == with_mask(rep) == Representation.parse(f"{rep} + 1 points*trivial")
+    assert torch.equal(outer(packed), inner(z, mask))
+    assert not torch.allclose(outer(packed), inner(z, torch.ones_like(mask)), atol=1e-2)
+    moved = outer.representation.move(packed, outer.representation.group.sample(5, generator))
+    assert torch.allclose(outer(moved), outer(packed), atol=1e-4)
+    # Nothing is hidden: the mask changes nothing, whatever it is.
+    whole = torch.ones_like(mask)
+    assert torch.allclose(outer(pack(z, whole, rep)), inner(z), atol=1e-6)
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from lightning_invariant.groups.actions.action import InputAction
 from lightning_invariant.groups.actions.coordinates import coordinate_matrices, space_dimension
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor
 
 
@@ -34,12 +33,20 @@ class PointAction(InputAction):
         if space_dimension(self.group) is None:
             raise ValueError(f"Expected a group that moves coordinates (SOd, Od, Cn, Dn) but got {self.group}.")
 
-    def move(self, x: Float[Tensor, "B N d"], g: Tensor) -> Float[Tensor, "B N d"]:
-        """Act on point clouds.
+    @overload
+    def move(self, x: Tensor, g: Tensor) -> Tensor: ...
+
+    @overload
+    def move(self, x: tuple[Tensor, ...], g: Tensor) -> tuple[Tensor, ...]: ...
+
+    def move(self, x: Tensor | tuple[Tensor, ...], g: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Act on point clouds (B, N, d), or on the first member of a tuple, such as padded points and their mask.
 
         Raises:
             ValueError: The points do not have as many coordinates as the group moves.
         """
+        if isinstance(x, (tuple, list)):
+            return self.move(x[0], g), *x[1:]
         d = space_dimension(self.group)
         if x.dim() != 3 or x.shape[-1] != d or not x.is_floating_point():
             raise ValueError(f"Expected floating-point clouds (B, N, {d}) but got {x.dtype} {tuple(x.shape)}.")

@@ -49,12 +49,13 @@ class ProductAction(InputAction):
             )
 
     def move(self, x: Any, g: Tensor) -> Any:
-        """Act on a batch, the last factor first.
+        """Act on a batch, the last factor first; of a tuple, such as padded points and their mask, on all members.
 
         Raises:
             ValueError: The inputs do not fit one of the actions.
         """
-        parts = list(zip(self.actions, self.group.split(self._each(g, len(x))), strict=True))
+        rows = len(x[0]) if isinstance(x, (tuple, list)) else len(x)
+        parts = list(zip(self.actions, self.group.split(self._each(g, rows)), strict=True))
         for action, element in reversed(parts):
             x = action.move(x, element)
         return x
