@@ -53,3 +53,14 @@ def test_one_training_beside_each_of_some_faults(resilience, tmp_path: Path) -> 
             found = faults._upload(hub, tmp_path / "upload", faults.Fault(step, kind, 1000))
             assert found["well"], (step, kind)
             assert found["happened"]
+
+
+def test_what_is_killed_is_whole_where_nobody_kills_it(resilience, tmp_path: Path) -> None:
+    from lightning_invariant.hub.queue import Queue
+
+    kills = importlib.import_module("benchmarks.resilience_kills")
+    kills._add(tmp_path / "queue", 0)
+    (entry,) = Queue(tmp_path / "queue").entries()
+    assert kills._is_proved(entry.proof, entry.encoder)
+    kills._export(tmp_path / "other", 1)
+    assert not kills._is_proved(entry.proof, tmp_path / "other")
