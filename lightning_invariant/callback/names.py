@@ -20,12 +20,12 @@ SCORE_TABLE = {
     "upright/<probe>": "raw latents on inputs as they come: how much there is to win",
     "upright/invariant/<probe>": "projected latents on inputs as they come",
     "gap/<probe>": "invariant/<probe> minus raw/<probe>",
-    "gap/<probe>/lower": "lower end of the gap's 95% interval, on the same queries",
-    "gap/<probe>/upper": "its upper end",
+    "gap/<probe>_lower": "lower end of the gap's 95% interval, on the same queries",
+    "gap/<probe>_upper": "its upper end",
 }
 """Accuracy from 0 to 1 for integer labels, R² for floating ones, mean average precision for several labels a sample."""
 
-MAE = "/mae"
+MAE = "_mae"
 """Behind raw/<probe>, invariant/<probe> and the two upright names: mean absolute error of floating labels."""
 
 
@@ -92,7 +92,7 @@ def stand_in(name: str, probes: Iterable[str]) -> float | None:
     Returns:
         A finite value, or None for a name that is not ours.
     """
-    plain = name.split("/dataloader_")[0]
+    plain = name.split("_dataloader_")[0]
     if plain.removesuffix(MAE) in score_names(probes):
         return CEILING if plain.endswith(MAE) else 0.0
     return WORST.get(plain)

@@ -108,7 +108,7 @@ class Reporter:
             parts = self._parts(trainer, network, loader, share) if seen else []
             measured = self._measure(network, parts[0]) if parts else None
             shown = measured if loader == 0 else shown
-            suffix = f"/dataloader_{loader}" if loader else ""
+            suffix = f"_dataloader_{loader}" if loader else ""
             found = shared(None if measured is None else measured.numbers) or self._fallback(last, suffix)
             numbers |= {f"{name}{suffix}": value for name, value in found.items()}
         return numbers, shown

@@ -62,7 +62,7 @@ def _named(name: str, found: dict[str, list[Tensor] | None], truth: Tensor, seed
     keys = (f"raw/{name}", f"upright/{name}", f"invariant/{name}", f"upright/invariant/{name}")
     gap = f"gap/{name}"
     if raw is None or invariant is None:
-        return dict.fromkeys((*keys, gap, f"{gap}/lower", f"{gap}/upper"), NOTHING)
+        return dict.fromkeys((*keys, gap, f"{gap}_lower", f"{gap}_upper"), NOTHING)
     made = dict(zip(keys, (*raw, *invariant), strict=True))
     numbers = {key: probe_score(predictions, truth) for key, predictions in made.items()}
     if target_kind(truth) == "values":
@@ -70,7 +70,7 @@ def _named(name: str, found: dict[str, list[Tensor] | None], truth: Tensor, seed
     numbers[gap] = numbers[f"invariant/{name}"] - numbers[f"raw/{name}"]
     interval = probe_gap_interval(invariant[0], raw[0], truth, seed=seed)
     low, high = (-1.0, 1.0) if interval is None else interval
-    return numbers | {f"{gap}/lower": low, f"{gap}/upper": high}
+    return numbers | {f"{gap}_lower": low, f"{gap}_upper": high}
 
 
 def valid_rows(labels: Tensor) -> Tensor:

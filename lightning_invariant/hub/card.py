@@ -181,7 +181,7 @@ def _shown(numbers: Mapping[str, float], targets: str | None) -> dict[str, tuple
     """
     rows = {}
     for words, probe in SCORES.items():
-        score = SCORE_NAMES["values" if f"invariant/{probe}/mae" in numbers else targets or "classes"]
+        score = SCORE_NAMES["values" if f"invariant/{probe}_mae" in numbers else targets or "classes"]
         rows[f"{words} {score}"] = (f"raw/{probe}", f"invariant/{probe}")
     return rows | {ERROR: ("raw/error", "invariant/error")}
 

@@ -34,13 +34,13 @@ def dashboard(probes: Iterable[str], prefix: str = "") -> Layout:
 
     Example:
         >>> dashboard(["knn"])["invariant"]["knn: gap with its 95% interval"]
-        ['Margin', ['gap/knn', 'gap/knn/lower', 'gap/knn/upper']]
+        ['Margin', ['gap/knn', 'gap/knn_lower', 'gap/knn_upper']]
     """
     charts: dict[str, list] = {}
     for probe in probes:
         scores = [f"{name}/{probe}" for name in ("raw", "invariant", "upright", "upright/invariant")]
         charts[f"{probe}: raw, projected, upright"] = ["Multiline", [_exactly(prefix + tag) for tag in scores]]
-        gap = [prefix + tag for tag in (f"gap/{probe}", f"gap/{probe}/lower", f"gap/{probe}/upper")]
+        gap = [prefix + tag for tag in (f"gap/{probe}", f"gap/{probe}_lower", f"gap/{probe}_upper")]
         charts[f"{probe}: gap with its 95% interval"] = ["Margin", gap]
     for title, tags in CHARTS.items():
         charts[title] = ["Multiline", [_exactly(prefix + tag) for tag in tags]]

@@ -55,7 +55,7 @@ def test_labels_of_another_length_are_left_out_and_said(tmp_path):
     assert set(ERRORS) <= seen.report.scalars.keys()
 
 
-@pytest.mark.parametrize("monitor", ["invariant/knn", "gap/linear/lower", "raw/knn/mae", "invariant/distortion"])
+@pytest.mark.parametrize("monitor", ["invariant/knn", "gap/linear_lower", "raw/knn_mae", "invariant/distortion"])
 def test_what_is_monitored_is_logged_without_labels_too(tmp_path, monitor):
     batches = [[x] for x in X.split(16)]
     seen, module = InvariantCallback("encoder", REPRESENTATION, max_overhead=None), Quiet()

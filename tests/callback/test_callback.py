@@ -72,7 +72,7 @@ def test_several_validation_loaders_have_names_of_their_own(tmp_path):
     pl.seed_everything(0, verbose=False)
     run.fit(Classifier(), loaders()[0], [loaders()[1], DataLoader(data(40, seed=5), 16)])
     assert "invariant/knn" in run.callback_metrics
-    assert "invariant/knn/dataloader_1" in run.callback_metrics
+    assert "invariant/knn_dataloader_1" in run.callback_metrics
 
 
 def test_two_callbacks_on_two_layers(tmp_path):

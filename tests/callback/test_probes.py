@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant import InvariantCallback
-from lightning_invariant.callback.names import score_names
+from lightning_invariant.callback.names import MAE, METRICS, score_names
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.probes import PROBES
 from tests.callback.loops import REPRESENTATION, Classifier, data, trainer
@@ -62,10 +62,10 @@ def test_every_probe_scores_every_kind_of_label(tmp_path, change):
             assert found["invariant/logistic"] == 0
             continue
         assert found[f"invariant/{probe}"] > 0.6
-        assert found[f"gap/{probe}/lower"] < found[f"gap/{probe}"] < found[f"gap/{probe}/upper"]
-        assert found[f"gap/{probe}/lower"] > 0
+        assert found[f"gap/{probe}_lower"] < found[f"gap/{probe}"] < found[f"gap/{probe}_upper"]
+        assert found[f"gap/{probe}_lower"] > 0
         assert found[f"upright/invariant/{probe}"] == pytest.approx(found[f"invariant/{probe}"], abs=0.05)
-    assert ("invariant/knn/mae" in found) == (change is values)
+    assert ("invariant/knn_mae" in found) == (change is values)
 
 
 def test_samples_without_a_label_take_no_part(tmp_path):
@@ -110,3 +110,9 @@ def test_probes_can_be_named_in_yaml():
     assert parser.instantiate_classes(chosen).callback._reporter.probes == ("logistic", "cosine_knn")
     with pytest.raises(jsonargparse.ArgumentError, match="svm"):
         parser.parse_object(given(["svm"]))
+
+
+def test_no_name_is_the_folder_of_another():
+    """MLflow keeps a metric in a file of its name: 'gap/knn' and 'gap/knn/lower' cannot both be."""
+    names = {*score_names(PROBES), *METRICS} | {name + MAE for name in score_names(PROBES)}
+    assert not [(name, other) for name in names for other in names if other.startswith(f"{name}/")]

@@ -112,7 +112,7 @@ def test_table_shows_what_was_measured() -> None:
 
 
 def test_scores_of_values_are_not_called_accuracies() -> None:
-    numbers = {"raw/knn": -1.5, "invariant/knn": 0.8, "raw/knn/mae": 3.0, "invariant/knn/mae": 1.0}
+    numbers = {"raw/knn": -1.5, "invariant/knn": 0.8, "raw/knn_mae": 3.0, "invariant/knn_mae": 1.0}
     shown = card(numbers=numbers)
     assert "| kNN R² | -1.5 | 0.8 |" in shown
     assert "accuracy" not in shown

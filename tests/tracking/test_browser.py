@@ -138,7 +138,7 @@ def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):
     logger = TensorBoardLogger(tmp_path, name="run", version=0)
     announce({"invariant/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
     for step in range(3):
-        names = ("raw/knn", "invariant/knn", "gap/knn", "gap/knn/lower", "gap/knn/upper")
+        names = ("raw/knn", "invariant/knn", "gap/knn", "gap/knn_lower", "gap/knn_upper")
         logger.log_metrics(dict.fromkeys(names, 0.1 * step), step)
     logger.experiment.close()
     browser.get(tensorboard(tmp_path) + "/#custom_scalars")

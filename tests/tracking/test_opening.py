@@ -89,7 +89,7 @@ def test_the_layout_joins_the_users_own(tmp_path):
     charts = {category["title"]: category["chart"] for category in layout["category"]}
     assert set(charts) == {"mine", "invariant", "invariant deep"}
     gap = next(chart for chart in charts["invariant"] if "gap" in chart["title"])
-    assert gap["margin"]["series"] == [{"value": "gap/knn", "lower": "gap/knn/lower", "upper": "gap/knn/upper"}]
+    assert gap["margin"]["series"] == [{"value": "gap/knn", "lower": "gap/knn_lower", "upper": "gap/knn_upper"}]
 
 
 def test_every_line_of_the_dashboard_is_logged():
