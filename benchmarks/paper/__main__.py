@@ -2,7 +2,8 @@
 
 Run: python -m benchmarks.paper [--quick] [--data-dir FOLDER] [--recipes NAME ...] [--seeds 0 1 2 3 4]
 
-An interrupted run goes on where it stopped. Without --data-dir the data is downloaded.
+An interrupted run goes on where it stopped. Without --data-dir the data is downloaded. What is written of recipes that
+are not named stays.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from benchmarks.paper.averages import averaged
 from benchmarks.paper.publishing import write_paper, write_recipe
 from benchmarks.paper.sections import SECTIONS, available, section
 from benchmarks.paper.store import Store
@@ -26,7 +26,7 @@ from lightning_invariant.errors import InvariantError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.paper.averages import Table
+    from benchmarks.paper.sections import Row
 
 ROOT = Path(__file__).parents[2]
 SEEDS, QUICK_SEEDS = (0, 1, 2, 3, 4), (0,)
@@ -45,42 +45,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
     out = options.out or (options.work / "quick" if options.quick else ROOT)
+    options.command = _command(options, argv)
     store = Store(options.work, quick=options.quick)
-    try:
-        tables = _measured(options, seeds, store, out, _command(options, argv))
-    except InvariantError as error:
-        print(f"benchmarks.paper: {error}", file=sys.stderr)
-        return 2
-    conditions = {"seeds": " ".join(map(str, seeds)), "run": "quick" if options.quick else "full", **_versions()}
-    print(write_paper(out, tables, _command(options, argv), conditions))
-    return 0
+    stopped = _measured(options, seeds, store, out)
+    print(write_paper(out, options.command))
+    for recipe, error in stopped.items():
+        print(f"benchmarks.paper: {recipe} was not measured. {error}", file=sys.stderr)
+    return 2 if stopped else 0
 
 
-def _measured(
-    options: argparse.Namespace, seeds: Sequence[int], store: Store, out: Path, command: str
-) -> dict[str, list[Table]]:
-    tables = {}
+def _measured(options: argparse.Namespace, seeds: Sequence[int], store: Store, out: Path) -> dict[str, Exception]:
+    """Measure and write each recipe; what the user has to mend, by recipe, does not keep the others from it."""
+    stopped, also = {}, {"run": "quick" if options.quick else "full", **_versions()}
     with tqdm(total=len(options.recipes) * len(seeds), unit="run") as bar:
         for recipe in options.recipes:
-            found = {}
-            for seed in seeds:
-                bar.set_description(f"{recipe}, seed {seed}")
-                if options.fresh:
-                    store.forget(recipe, seed)
-                rows = store.load(recipe, seed)
-                if rows is None:
-                    rows = section(recipe).run(options.data_dir, seed, options.quick, store.folder(recipe, seed))
-                    store.save(recipe, seed, rows)
-                found[seed] = rows
-                bar.update()
-            tables[recipe] = averaged(found)
-            write_recipe(out, recipe, tables[recipe], found, store.folder(recipe, seeds[0]), command)
-    return tables
+            try:
+                found = {seed: _rows(options, recipe, seed, store, bar) for seed in seeds}
+            except (InvariantError, ImportError) as error:
+                stopped[recipe] = error
+                continue
+            write_recipe(out, recipe, found, store.folder(recipe, seeds[0]), options.command, also)
+    return stopped
+
+
+def _rows(options: argparse.Namespace, recipe: str, seed: int, store: Store, bar: tqdm) -> list[Row]:
+    """What one seed gave, now or before."""
+    bar.set_description(f"{recipe}, seed {seed}")
+    if options.fresh:
+        store.forget(recipe, seed)
+    rows = store.load(recipe, seed)
+    if rows is None:
+        rows = section(recipe).run(options.data_dir, seed, options.quick, store.folder(recipe, seed))
+        store.save(recipe, seed, rows)
+    bar.update()
+    return rows
 
 
 def _command(options: argparse.Namespace, argv: Sequence[str]) -> str:
     """As it was typed, but for the place of the data, which says nothing to others."""
-    given = ["FOLDER" if word == options.data_dir else word for word in argv]
+    place = options.data_dir
+    hidden = {place: "FOLDER", f"--data-dir={place}": "--data-dir=FOLDER"}
+    given = [hidden.get(word, word) for word in argv]
     return shlex.join(["python", "-m", "benchmarks.paper", *given])
 
 

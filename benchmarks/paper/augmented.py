@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from benchmarks.paper import pictures
 from benchmarks.paper.averages import mean_of
 from benchmarks.paper.probing import Labelled, probe_accuracies
+from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import Fitted, fitted
 from benchmarks.paper.sections import Claim, Row
 from lightning_invariant import projections as P
@@ -80,6 +81,9 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     upright, labels = (column[: sizes.queries] for column in data.testing.tensors)
     turned = _turned(upright, generator)
     found = [_latents(networks, x, generator) for x in (bank, upright, turned)]
+    shown = found[-1][next(iter(networks))]
+    maps = {"raw latents": shown.single, f"mean of {max(SAMPLES)} turns": shown.sampled.mean(dim=1)}
+    pictures.latents(maps, labels, folder / PICTURES)
     return [
         row
         for label in tqdm(networks, desc=f"{RECIPE}: probes", leave=False)

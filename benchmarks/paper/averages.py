@@ -68,9 +68,7 @@ def averaged(found: Mapping[int, Sequence[Row]]) -> list[Table]:
         ]
         whole = tables.setdefault(table, Table(table, [], [], {}))
         whole.lines[label] = _line(f"{table}: {label}", lines)
-        fixed, means = whole.lines[label]
-        whole.fixed.extend(name for name in fixed if name not in whole.fixed)
-        whole.columns.extend(name for name in means if name not in whole.columns)
+        _widen(whole, label)
     return list(tables.values())
 
 
@@ -85,6 +83,19 @@ def numbers(tables: Sequence[Table]) -> dict[str, Any]:
     }
 
 
+def tables_of(kept: Mapping[str, Any]) -> list[Table]:
+    """Tables from what `numbers` made of them."""
+    tables = []
+    for title, lines in kept.items():
+        whole = Table(title, [], [], {})
+        for label, cells in lines.items():
+            means = {name: Mean(**cell) for name, cell in cells.items() if isinstance(cell, dict)}
+            whole.lines[label] = {name: cell for name, cell in cells.items() if name not in means}, means
+            _widen(whole, label)
+        tables.append(whole)
+    return tables
+
+
 def mean_of(values: Sequence[float]) -> Mean:
     """Mean and half-width of its 95% interval, t s / sqrt(n)."""
     count = len(values)
@@ -95,6 +106,13 @@ def mean_of(values: Sequence[float]) -> Mean:
 
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
     return Mean(mean, float(t.ppf(0.975, count - 1)) * spread / math.sqrt(count), list(values))
+
+
+def _widen(table: Table, label: str) -> None:
+    """Give a table the columns of one of its lines."""
+    fixed, means = table.lines[label]
+    table.fixed.extend(name for name in fixed if name not in table.fixed)
+    table.columns.extend(name for name in means if name not in table.columns)
 
 
 def _line(name: str, rows: Sequence[Row | None]) -> tuple[dict[str, Any], dict[str, Mean]]:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.paper.pictures import has_umap
 from lightning_invariant.tracking.figures import PALETTE
+from lightning_invariant.tracking.umap_layout import umap_positions
 from lightning_invariant.zoo.molecule_graphs import require_rdkit
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ def property_maps(
         path: PNG to write.
     """
     placed = {f"{name}, PCA": _principal(points) for name, points in maps.items()}
-    placed |= {f"{name}, UMAP": found for name, points in maps.items() if (found := _umap(points)) is not None}
+    if has_umap():
+        placed |= {f"{name}, UMAP": umap_positions(points)[0] for name, points in maps.items()}
     figure = _figure(9.0, 0.3 + 2.7 * len(placed))
     panels = figure.subplots(len(placed), len(values), squeeze=False)
     for row, (name, points) in zip(panels, placed.items(), strict=True):
@@ -121,14 +124,6 @@ def _principal(points: Float[Tensor, "N K"]) -> Float[Tensor, "N 2"]:
     centred = points.double() - points.double().mean(dim=0)
     directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
     return centred @ directions.T
-
-
-def _umap(points: Float[Tensor, "N K"]) -> Any:
-    try:
-        from umap import UMAP  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return None
-    return UMAP(random_state=0, n_jobs=1).fit_transform(points.numpy())
 
 
 def _figure(width: float, height: float) -> Figure:

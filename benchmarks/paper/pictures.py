@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.paper.averages import Mean, mean_of
-from lightning_invariant.tracking.figures import PALETTE, equivariance_bars
+from lightning_invariant.errors import InvariantError
+from lightning_invariant.tracking.figures import PALETTE, equivariance_bars, scatter_pair
+from lightning_invariant.tracking.umap_layout import require_umap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from jaxtyping import Float
+    from torch import Tensor
+
     from benchmarks.paper.sections import Row
+    from lightning_invariant.tracking.figures import Reduction
 
 MARKERS, DASHES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+SHOWN = 1000
 SINGLES = "X*Pp<>h8dv"
 
 
@@ -79,6 +86,34 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
         axes.yaxis.set_major_formatter("{x:.2g}")
     figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return _saved(figure, path)
+
+
+def latents(maps: Mapping[str, Float[Tensor, "N K"]], labels: Tensor, folder: Path) -> list[Path]:
+    """Turned digits by raw latents beside projected ones, coloured by class: PCA, and UMAP if it is there.
+
+    Args:
+        maps: Name of the raw latents, then of the projected ones, to points; the first thousand are drawn.
+        labels: Classes.
+        folder: Of latents_pca.png and latents_umap.png.
+    """
+    first, second = (points[:SHOWN] for points in maps.values())
+    methods: list[Reduction] = ["pca", "umap"] if has_umap() else ["pca"]
+    return [
+        _saved(
+            scatter_pair(first, second, labels[:SHOWN], names=tuple(maps), method=method),  # pyright: ignore[reportArgumentType]
+            folder / f"latents_{method}.png",
+        )
+        for method in methods
+    ]
+
+
+def has_umap() -> bool:
+    """Whether umap-learn is installed, which not all pictures are worth."""
+    try:
+        require_umap()
+    except InvariantError:
+        return False
+    return True
 
 
 def _mean(rows: Sequence[Row], label: str, column: str) -> Mean:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 SECTIONS = {
     "rotated-mnist-c8": "rotated_mnist",
+    "rotated-mnist-d4": "rotated_mnist_d4",
     "molecules-permutation-vae": "molecules_permutation",
     "augmented-cnn": "augmented",
     "molecules-o3": "molecules_o3",
