@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from lightning_invariant import InvariantEncoder
 from lightning_invariant.cli import main
 from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, WEIGHTS, file_hash
+from lightning_invariant.hub.verification import verify
 from tests.hub.loopback import Hub
 from tests.hub.small_encoder import export, images
 
@@ -129,6 +130,17 @@ def test_verify_holds_on_other_data(digits: Path, capsys: pytest.CaptureFixture[
     assert (status, found["holds"], found["inputs"]) == (0, True, 100)
     names = {check["name"] for check in found["checks"]}
     assert {"guarantee", "invariant/error", "invariant/knn", "raw/linear"} <= names
+
+
+def test_a_linear_probe_is_judged_where_it_knows_twice_as_many_inputs_as_features(digits: Path) -> None:
+    """With about as many inputs as features least squares fails whatever the encoder is."""
+    encoder = InvariantEncoder.from_pretrained(NAME)
+    with np.load(digits) as found:
+        x, y = (torch.as_tensor(np.concatenate([found[name]] * 2)) for name in ("images", "labels"))
+    for count, judged in ((510, False), (512, True)):
+        limits = {check.name: check.limit for check in verify(encoder, [x[:count]], y[:count])}
+        assert (limits["invariant/linear"] is not None) == judged
+        assert limits["invariant/knn"] is not None
 
 
 @pytest.mark.parametrize("broken", ["network", "labels"])
