@@ -67,7 +67,7 @@ BOMBS: list[list[dict[str, Any]]] = [
         _node("aten.ones.default", [5000, 5000], dtype={"dtype": "int64"}),
         *[_node("aten.mm.default", _last(), _last())] * 20,
     ],
-    [_node("aten.ones.default", [4200, 4200]), *[_node("aten.mm.default", _last(), _last())] * 2],
+    [_node("aten.ones.default", [3000, 3000]), *[_node("aten.mm.default", _last(), _last())] * 2],
     [_node("sym.size", X, 0), *(_node("sym.mul", _last(i), _last(i)) for i in range(60))],
     [_node("sym.size", X, 0), _node("sym.floordiv", _last(), 0)],
     [_node("aten.relu.default", _last(5))],
