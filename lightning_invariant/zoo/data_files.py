@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import os
 
 
-def data_file(data_dir: str | os.PathLike[str] | None, *names: str, holds: str, source: str) -> Path:
+def data_file(data_dir: str | os.PathLike[str], *names: str, holds: str, source: str) -> Path:
     """The first of some files in a data folder.
 
     Args:
-        data_dir: The folder; None if the user gave none.
+        data_dir: The folder.
         names: Names in order of preference; each may also lie in a folder "molecules" there.
         holds: What is in the file, for the message.
         source: Where to get it, for the message.
@@ -23,13 +23,11 @@ def data_file(data_dir: str | os.PathLike[str] | None, *names: str, holds: str, 
     Raises:
         InvariantError: There is none; the message says what the file holds and where to get it.
     """
-    if data_dir is not None:
-        for name in names:
-            for candidate in (Path(data_dir) / name, Path(data_dir) / "molecules" / name):
-                if candidate.is_file():
-                    return candidate
-    got = "no data folder" if data_dir is None else f"{str(data_dir)!r}"
+    for name in names:
+        for candidate in (Path(data_dir) / name, Path(data_dir) / "molecules" / name):
+            if candidate.is_file():
+                return candidate
     raise InvariantError(
-        f"Expected a data folder with {' or '.join(names)}, {holds}, but got {got}. {source} "
+        f"Expected a data folder with {' or '.join(names)}, {holds}, but got {str(data_dir)!r}. {source} "
         "Give the folder with --data-dir (benchmarks) or --data.data_dir (recipes)."
     )

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.data_files import data_file
+from lightning_invariant.zoo.downloads import downloaded_qm9
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,8 @@ class MoleculeGraphs(pl.LightningDataModule):
     zero. Nodes stand in the order of the SMILES.
 
     Args:
-        data_dir: Folder with the table of molecules, or with a folder "molecules" that holds it; there is no download.
+        data_dir: Folder with the table of molecules, or with a folder "molecules" that holds it; None to download
+            all of QM9 as MoleculeNet has it, once, with pooch.
         batch_size: Molecules a step.
         validation_share: Share of the molecules kept for validation.
         limit: Use only so many molecules, drawn at random; all of them if None.
@@ -95,11 +97,14 @@ class MoleculeGraphs(pl.LightningDataModule):
 
 
 def molecule_file(data_dir: str | None) -> Path:
-    """The table of molecules in a data folder.
+    """The table of molecules in a data folder, downloaded if there is none.
 
     Raises:
-        InvariantError: There is none.
+        ImportError: It has to be downloaded, and pooch is not installed.
+        InvariantError: The folder has none, or it cannot be had.
     """
+    if data_dir is None:
+        return downloaded_qm9()
     names = ("qm9.csv", "qm9.csv.gz", "qm9_gap_30937.csv.gz")
     return data_file(data_dir, *names, holds=HOLDS, source=SOURCE)
 

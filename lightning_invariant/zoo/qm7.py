@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.data_files import data_file
+from lightning_invariant.zoo.downloads import downloaded_qm7
 from lightning_invariant.zoo.xyz_files import ENERGIES, read_xyz_set
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Qm7(pl.LightningDataModule):
 
     Args:
         data_dir: Folder with qm7.npz or with hof_qm7.txt and the folder qm7 of xyz files, or one with a folder
-            "molecules" that has them; there is no download.
+            "molecules" that has them; None to download them from qmllib, once, with pooch.
         batch_size: Molecules a step.
         validation_share: Share of the molecules kept for validation.
         limit: Use only so many molecules, drawn at random; all of them if None.
@@ -85,9 +86,11 @@ def load_qm7(data_dir: str | None) -> tuple[Float[Tensor, "M 23 4"], Float[Tenso
     """Atoms as rows of charge and position in angstrom, and heats of formation in kcal/mol.
 
     Raises:
-        InvariantError: The file is not there, or holds something else.
+        ImportError: It has to be downloaded, and pooch is not installed.
+        InvariantError: The file is not there, cannot be had, or holds something else.
     """
-    path = data_file(data_dir, "qm7.npz", ENERGIES, f"data/{ENERGIES}", holds=HOLDS, source=SOURCE)
+    names = ("qm7.npz", ENERGIES, f"data/{ENERGIES}")
+    path = downloaded_qm7() if data_dir is None else data_file(data_dir, *names, holds=HOLDS, source=SOURCE)
     return read_xyz_set(path, PLACES) if path.name == ENERGIES else _read_archive(path)
 
 
