@@ -33,8 +33,8 @@ class MNIST(pl.LightningDataModule):
     turns.
 
     Args:
-        data_dir: Folder with MNIST's four idx files; None to download the same images with scikit-learn's
-            `fetch_openml`, which keeps them in its own cache.
+        data_dir: Folder with MNIST's four idx files, or with a folder "mnist" that has them; None to download the same
+            images with scikit-learn's `fetch_openml`, which keeps them in its own cache.
         batch_size: Images a step.
         train_size: Training images; all that are not held for validation if None.
         validation_size: Validation images.
@@ -150,7 +150,8 @@ def _scaled(pixels: Tensor) -> Tensor:
 
 def _read(folder: Path, name: str) -> Tensor:
     """The array of an idx file, uint8: two zero bytes, the type (8), the dimensions, their sizes, the values."""
-    path = next((p for p in (folder / name, folder / name.removesuffix(".gz")) if p.is_file()), None)
+    places = (place / file for place in (folder, folder / "mnist") for file in (name, name.removesuffix(".gz")))
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise InvariantError(
             f"Expected MNIST's file {name} in {folder} but there is none; download it, or give no folder."

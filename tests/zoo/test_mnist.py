@@ -54,6 +54,14 @@ def test_files_need_not_be_zipped(folder):
     assert torch.equal(again[1], labels)
 
 
+def test_the_files_may_lie_in_a_folder_mnist(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    write_tiny_mnist(tmp_path / "mnist")
+    data = MNIST(str(tmp_path), validation_size=40)
+    data.setup("fit")
+    assert len(data.training) == 200
+
+
 def test_a_missing_file_is_named(folder):
     (folder / "train-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(InvariantError, match=r"train-labels-idx1-ubyte.gz in .* but there is none"):
