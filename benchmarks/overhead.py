@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 3, 12, 6_000, 2_000, 64
+ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 3, 10, 2_000, 1_000, 64
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "once": {"every_n_validations": 10**6},
@@ -39,7 +39,16 @@ CASES: dict[str, dict[str, Any]] = {
 }
 """Default settings; one report in the whole training; a whole report at every validation."""
 HOOKS = ("on_train_batch_start", "on_validation_batch_start", "on_validation_batch_end")
-COLUMNS = ["training", "bare, s", "with the callback, s", "added, %", "rounds, %", "of its own count, %", "reports"]
+COLUMNS = [
+    "training",
+    "bare, s",
+    "with the callback, s",
+    "added, %",
+    "rounds, %",
+    "added processor time, %",
+    "of its own count, %",
+    "reports",
+]
 
 
 class Network(pl.LightningModule):
@@ -105,8 +114,8 @@ def data(rows: int, seed: int) -> TensorDataset:
     return TensorDataset(patterns[y] + torch.randn(rows, 1, 28, 28, generator=generator), y)
 
 
-def train(callbacks: list[pl.Callback], epochs: int, rows: int, folder: str) -> tuple[float, list[float]]:
-    """Seconds of `fit`, and of each epoch."""
+def train(callbacks: list[pl.Callback], epochs: int, rows: int, folder: str) -> tuple[float, float, list[float]]:
+    """Seconds of `fit` on the wall and of the processor, and on the wall of each epoch."""
     pl.seed_everything(0, verbose=False)
     network, clock = Network(), Epochs()
     trainer = pl.Trainer(
@@ -120,33 +129,37 @@ def train(callbacks: list[pl.Callback], epochs: int, rows: int, folder: str) -> 
     )
     training = DataLoader(data(rows, 1), BATCH, shuffle=True)
     validation = DataLoader(data(min(VALIDATION, rows), 2), BATCH)
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     trainer.fit(network, training, validation)
-    return time.perf_counter() - started, clock.seconds
+    return time.perf_counter() - started, time.process_time() - busy, clock.seconds
 
 
 def compare(name: str, settings: dict[str, Any], rounds: int, epochs: int, rows: int, folder: str) -> dict[str, Any]:
     """Bare and watched trainings in turn; the order changes from round to round."""
-    bare, watched, quiet, seen = [], [], [], None
+    wall: dict[bool, list[float]] = {False: [], True: []}
+    busy: dict[bool, list[float]] = {False: [], True: []}
+    quiet: list[float] = []
+    seen = None
     for number in range(rounds):
         seen = Timed(**settings)
-        runs: list[tuple[list[float], list[pl.Callback]]] = [(bare, []), (watched, [seen])]
-        epochs_of: dict[int, list[float]] = {}
-        for times, callbacks in runs if number % 2 == 0 else runs[::-1]:
-            seconds, epochs_of[id(times)] = train(callbacks, epochs, rows, folder)
-            times.append(seconds)
-        if len(epochs_of[id(bare)]) > 2:
+        epochs_of: dict[bool, list[float]] = {}
+        for watched in (False, True) if number % 2 == 0 else (True, False):
+            seconds, processor, epochs_of[watched] = train([seen] if watched else [], epochs, rows, folder)
+            wall[watched].append(seconds)
+            busy[watched].append(processor)
+        if epochs > 2:
             middle = slice(1, -1)  # neither the first report nor the last
-            pairs = zip(epochs_of[id(watched)][middle], epochs_of[id(bare)][middle], strict=True)
+            pairs = zip(epochs_of[True][middle], epochs_of[False][middle], strict=True)
             quiet.append(100 * (statistics.median(w / b for w, b in pairs) - 1))
-    ratios = [100 * (w / b - 1) for w, b in zip(watched, bare, strict=True)]
+    ratios = _added(wall)
     hooks = {hook: [1e6 * s for s in seconds] for hook, seconds in seen.seconds.items()}
     return {
         "training": name,
-        "bare_s": statistics.median(bare),
-        "watched_s": statistics.median(watched),
+        "bare_s": statistics.median(wall[False]),
+        "watched_s": statistics.median(wall[True]),
         "added_percent": statistics.median(ratios),
         "rounds_percent": ratios,
+        "processor_percent": statistics.median(_added(busy)),
         "quiet_epochs_percent": statistics.median(quiet) if quiet else float("nan"),
         "own_percent": 100 * seen.report.scalars["invariant/overhead"],
         "reports": f"{seen.reports} of {epochs}",
@@ -192,7 +205,8 @@ def silence() -> Iterator[None]:
 
 def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int, rows: int, *, save: bool) -> str:
     """The tables as text, written to the results folder if asked."""
-    keys = ["training", "bare_s", "watched_s", "added_percent", "rounds_percent", "own_percent", "reports"]
+    keys = ["training", "bare_s", "watched_s", "added_percent", "rounds_percent", "processor_percent"]
+    keys += ["own_percent", "reports"]
     cells = [[_cell(result[key]) for key in keys] for result in results]
     once = [result for result in results if result["training"] == "once"]
     notes = [
@@ -210,6 +224,11 @@ def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int
         folder = RESULTS if save else Path(scratch)
         path = write_table(folder / "overhead.md", "Time that monitoring adds", COLUMNS, cells, command, notes)
         return path.read_text(encoding="utf-8")
+
+
+def _added(times: dict[bool, list[float]]) -> list[float]:
+    """What the callback adds to the time of each round, in percent."""
+    return [100 * (watched / bare - 1) for bare, watched in zip(times[False], times[True], strict=True)]
 
 
 def _cell(value: Any) -> Any:
