@@ -44,6 +44,11 @@ from lightning_invariant.tracking.umap_layout import require_umap
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
+NO_VALIDATION = (
+    "Expected a validation to report at, but this training has none, so nothing is measured before trainer.validate() "
+    "or test(); give the module a validation_step, and fit() validation data, with limit_val_batches over 0."
+)
+
 
 class InvariantCallback(*callback_bases()):
     """Monitors a layer's latents once their symmetry is accounted for, and exports the encoder with its projection.
@@ -189,6 +194,8 @@ class InvariantCallback(*callback_bases()):
         self._budget.begin()
         self._exporter.begin(trainer)
         self._open_pages(trainer, pl_module)
+        if not trainer.enable_validation:
+            self._findings.add("no validation", NO_VALIDATION)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A pass over the training data starts."""

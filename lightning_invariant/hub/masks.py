@@ -10,13 +10,12 @@ from torch import Tensor
 from lightning_invariant.errors import ArtifactError, GraphError
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.groups.matrix_blocks import Outer
-from lightning_invariant.projections import Composition
+from lightning_invariant.projections import Composition, Joined, Projection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lightning_invariant.groups import Representation
-    from lightning_invariant.projections import Projection
 
 MASK = "mask"
 """Its entry in config.json, its name in files and calls."""
@@ -37,6 +36,9 @@ def input_names(count: int, index: int | None) -> list[str]:
 def most_points(projection: Projection) -> int | None:
     """Most points of a set, if the projection takes masks; None if it takes none."""
     part = projection.projection if isinstance(projection, Composition) else projection
+    if isinstance(part, Joined):
+        sizes = {most_points(beside) for beside in part.projections if isinstance(beside, Projection)}
+        return sizes.pop() if len(sizes) == 1 else None
     return getattr(part, "n", None) if getattr(part, "ragged", False) else None
 
 
@@ -55,8 +57,8 @@ def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, proje
         return
     if (n := most_points(projection)) is None:
         raise ArtifactError(
-            f"Expected a projection of padded sets with a mask but got {type(projection).__name__}; build PointSort or "
-            "FSW with ragged=True."
+            f"Expected a projection of padded sets with a mask but got {type(projection).__name__}; build "
+            "PointSort, FSW, GramRows or PointFrames with ragged=True."
         )
     spec = inputs[index] if 0 <= index < len(inputs) and len(inputs) > 1 else {}
     shape = spec.get("shape", [])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
@@ -187,3 +188,22 @@ def test_a_logger_that_raises(tmp_path, monkeypatch):
     texts = [str(warning.message).split(" of step ")[0] for warning in caught if "not shown" in str(warning.message)]
     assert len(texts) == len(set(texts))  # two epochs, but each failure once
     assert list((tmp_path).rglob("*.png"))  # what the logger did not take was written as files
+
+
+class Unvalidated(Quiet):
+    """Has no validation step, as many loops with several optimisers."""
+
+    validation_step = LightningModule.validation_step
+
+
+@pytest.mark.parametrize(("module", "options"), [(Unvalidated, {}), (Quiet, {"limit_val_batches": 0})])
+def test_a_training_that_never_validates_is_said(tmp_path, module, options):
+    seen, network = InvariantCallback("encoder", REPRESENTATION), module()
+    with pytest.warns(UserWarning, match="Expected a validation .* nothing is measured"):
+        trainer([seen], tmp_path, **options).fit(network, loader(data()), loader(data()))
+    assert network.steps == 2 * len(loader(data()))
+
+
+def test_a_training_that_validates_is_not_told_that_it_does_not(tmp_path, recwarn):
+    trainer([InvariantCallback("encoder", REPRESENTATION)], tmp_path).fit(Quiet(), loader(data()), loader(data()))
+    assert not [warning for warning in recwarn if "Expected a validation" in str(warning.message)]

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
+from lightning_invariant.callback.masked import default_masked
 from lightning_invariant.cli.main import main
 from lightning_invariant.errors import ArtifactError, GraphError, LatentError
+from lightning_invariant.groups import Representation
 from lightning_invariant.hub import InvariantEncoder, export_encoder
+from lightning_invariant.hub.masks import most_points
 from lightning_invariant.hub.proof import check_proof, write_proof
 from lightning_invariant.hub.verification import verify
-from lightning_invariant.projections import Composition, MaxFilter, PointSort
+from lightning_invariant.projections import Composition, Joined, MaxFilter, PointSort
 from tests.hub.padded import POINTS, export, network, projection, sets
 
 if TYPE_CHECKING:
@@ -112,6 +116,41 @@ def test_layers_behind_a_projection_leave_it_its_mask(tmp_path: Path) -> None:
         encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), mask=1)
         assert torch.equal(encoder(x, mask=mask), made(network()(x, mask), mask))
         assert encoder(x).shape == (40, 4)
+
+
+class Clouds(nn.Module):
+    """Two numbers and two vectors a point, from padded points in space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 4))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        made = self.net(x.norm(dim=2, keepdim=True)) * mask[..., None]
+        numbers, vectors = made[..., :2].transpose(1, 2), (made[..., 2:, None] * x[:, :, None]).transpose(1, 2)
+        return torch.cat([numbers.flatten(1), vectors.flatten(1)], dim=1)
+
+
+@torch.no_grad()
+def test_points_in_space_with_the_callbacks_own_projection(tmp_path: Path) -> None:
+    made = default_masked(Representation.parse("S6 x O3: 2 points*0e + 2 points*1o"), 64)
+    assert isinstance(made, Joined)
+    torch.manual_seed(0)
+    live, x, mask = Clouds().eval(), torch.randn(40, 6, 3), torch.arange(6) < torch.arange(40)[:, None] % 5 + 2
+    export_encoder(tmp_path / "folder", live, made, (x, mask), mask=1)
+    encoder = InvariantEncoder.from_pretrained(tmp_path / "folder")
+    features = encoder(x, mask=mask)
+    torch.testing.assert_close(features, made(live(x, mask), mask))
+    order, turn = torch.randperm(6), torch.linalg.qr(torch.randn(3, 3)).Q
+    moved = encoder((x @ turn)[:, order], mask=mask[:, order])
+    torch.testing.assert_close(moved, features, atol=1e-3, rtol=1e-3)
+    assert (encoder(x, mask=mask | True) - features).abs().max() > 0.05
+
+
+def test_projections_side_by_side_of_which_one_takes_no_mask_take_none() -> None:
+    parts = [PointSort("S6: 6 points x 4", ragged=True), PointSort("S6: 6 points x 4")]
+    assert most_points(Joined("S6: 6 points x 4", parts[:1])) == 6
+    assert most_points(Joined("S6: 6 points x 4", parts)) is None
 
 
 def test_an_artefact_without_the_entry_takes_no_mask(tmp_path: Path) -> None:
