@@ -36,6 +36,8 @@ GATHERED = 64
 LOW_BITS = 2**32 - 1
 LEVELS = 2
 """How many times rows are grouped."""
+LARGE_BANK, LARGE_BANK_ROWS = 2**21, 128
+"""Numbers of a bank from which on fewer queries are compared at one time, to bound the memory of both together."""
 FAR = 1e30
 """Squared distance, at unit scale, of the rows that fill up the last group."""
 
@@ -180,7 +182,8 @@ class _Index:
         self.bank, self.cosine = checked_features(bank, "bank"), metric == "cosine"
         count = len(self.bank)
         self.k = min(k, count)
-        self.rows = max(1, min(chunk, BLOCK // count))
+        most = LARGE_BANK_ROWS if self.bank.numel() > LARGE_BANK else chunk
+        self.rows = max(1, min(chunk, BLOCK // count, most))
         # Ranking costs count / group^LEVELS minima and LEVELS * k * group candidates.
         group = round((count / self.k) ** (1 / (LEVELS + 1)))
         self.groups = [group] * LEVELS if group > 2 else []
