@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import pytorch_lightning as pl
 from torch import nn
-from torch.nn import functional as F
 
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions.image import ImageAction
+from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
 from lightning_invariant.zoo.orbit_encoder import OrbitEncoder
 from lightning_invariant.zoo.ordinary import SmallCNN, SmallViT
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class AugmentedClassifier(pl.LightningModule):
+class AugmentedClassifier(ImageClassifier):
     """A CNN or ViT with a linear classifier, trained on images turned by random angles.
 
     `orbit` gives the latents of an image under the elements of a group; validation calls it, so that a callback can
@@ -65,14 +64,13 @@ class AugmentedClassifier(pl.LightningModule):
         x, y = batch
         if self.augment:
             x = ImageAction(SO2()).move(x, SO2().sample(len(x)))
-        return F.cross_entropy(self(x), y)
+        return super().training_step((x, y), batch_idx)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log loss and accuracy on images as they come, and accuracy of the mean over the orbit."""
+        super().validation_step(batch, batch_idx)
         x, y = batch
-        scores, mean = self(x), self.head(self.orbit(x).mean(dim=2))
-        self.log("val/loss", F.cross_entropy(scores, y))
-        self.log("val/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)
+        mean = self.head(self.orbit(x).mean(dim=2))
         self.log("val/orbit_accuracy", (mean.argmax(dim=1) == y).float().mean())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.quarter_turns import QuarterTurnEncoder
+from lightning_invariant.zoo.split_data import SplitData
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Digits(pl.LightningDataModule):
+class Digits(SplitData):
     """1,797 handwritten digits of 8 x 8 pixels, upright, split at random with a fixed seed.
 
     Args:
@@ -32,10 +31,7 @@ class Digits(pl.LightningDataModule):
     """
 
     def __init__(self, batch_size: int = 64, validation_share: float = 0.3, seed: int = 0) -> None:
-        super().__init__()
-        if not 0 < validation_share < 1:
-            raise ValueError(f"Expected a validation share between 0 and 1 but got {validation_share}.")
-        self.batch_size, self.validation_share, self.seed = batch_size, validation_share, seed
+        super().__init__(batch_size, validation_share, limit=None, seed=seed)
 
     def setup(self, stage: str) -> None:
         """Load and split the images; values from 0 to 1."""
@@ -48,22 +44,11 @@ class Digits(pl.LightningDataModule):
         pixels, classes = load_digits(return_X_y=True)
         images = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
         labels = torch.as_tensor(classes)
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(self.seed))
-        cut = int(self.validation_share * len(labels))
-        self.validation = TensorDataset(images[order[:cut]], labels[order[:cut]])
-        self.training = TensorDataset(images[order[cut:]], labels[order[cut:]])
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (image, label)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (image, label) in a fixed order."""
-        return DataLoader(self.validation, self.batch_size)
+        order = self.drawn(len(labels))
+        self.split(images[order], labels[order])
 
 
-class DigitsClassifier(pl.LightningModule):
+class DigitsClassifier(ImageClassifier):
     """An equivariant encoder with a linear classifier on its latents; it knows nothing of invariant projections.
 
     Args:
@@ -80,18 +65,6 @@ class DigitsClassifier(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         """Class scores."""
         return self.head(self.encoder(x).flatten(1))
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy."""
-        x, y = batch
-        return F.cross_entropy(self(x), y)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy on upright digits."""
-        x, y = batch
-        scores = self(x)
-        self.log("val/loss", F.cross_entropy(scores, y))
-        self.log("val/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""

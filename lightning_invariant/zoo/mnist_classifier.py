@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 from torch import nn
-from torch.nn import functional as F
 
+from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
 from lightning_invariant.zoo.planar_encoder import PlanarEncoder
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class MNISTClassifier(pl.LightningModule):
+class MNISTClassifier(ImageClassifier):
     """An equivariant encoder with a linear classifier; it knows nothing of invariant projections.
 
     Args:
@@ -49,18 +48,6 @@ class MNISTClassifier(pl.LightningModule):
         """Class scores."""
         z = self.encoder(x)
         return self.head(z.amax(dim=2) if self.invariant else z.flatten(1))
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross entropy."""
-        x, y = batch
-        return F.cross_entropy(self(x), y)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy on upright digits."""
-        x, y = batch
-        scores = self(x)
-        self.log("val/loss", F.cross_entropy(scores, y))
-        self.log("val/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with one cycle of learning rates."""

@@ -6,13 +6,12 @@ import csv
 import gzip
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.data_files import data_file
 from lightning_invariant.zoo.downloads import downloaded_qm9
+from lightning_invariant.zoo.split_data import SplitData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +37,8 @@ SOURCE = (
 )
 
 
-class MoleculeGraphs(pl.LightningDataModule):
-    """QM9 molecules as graphs (9, 9, 7) with gap, logP and weight, split at random.
+class MoleculeGraphs(SplitData):
+    """QM9 molecules as graphs (9, 9, 7) with gap, logP and weight, split at random; batches (graph, gap, logP, weight).
 
     Elements stand on the diagonal (4 channels), bonds off it (3 channels), both one-hot; nodes that do not exist are
     zero. Nodes stand in the order of the SMILES.
@@ -70,30 +69,16 @@ class MoleculeGraphs(pl.LightningDataModule):
         limit: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if not 0 < validation_share < 1:
-            raise ValueError(f"Expected a validation share between 0 and 1 but got {validation_share}.")
-        self.data_dir, self.batch_size, self.validation_share = data_dir, batch_size, validation_share
-        self.limit, self.seed = limit, seed
+        super().__init__(batch_size, validation_share, limit, seed)
+        self.data_dir = data_dir
 
     def setup(self, stage: str) -> None:
         """Load, parse and split the molecules; duplicates among the structures are left out."""
         smiles, values = read_molecules(molecule_file(self.data_dir))
-        order = torch.randperm(len(smiles), generator=torch.Generator().manual_seed(self.seed))[: self.limit].tolist()
+        order = self.drawn(len(smiles)).tolist()
         graphs, kept = graphs_of([smiles[i] for i in order])
         columns = torch.tensor([_completed(smiles[order[i]], values[order[i]]) for i in kept])
-        cut = int(self.validation_share * len(kept))
-        self.validation = TensorDataset(graphs[:cut], *columns[:cut].unbind(dim=1))
-        self.training = TensorDataset(graphs[cut:], *columns[cut:].unbind(dim=1))
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (graph, gap, logP, weight)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (graph, gap, logP, weight) in a fixed order."""
-        return DataLoader(self.validation, self.batch_size)
+        self.split(graphs, *columns.unbind(dim=1))
 
 
 def molecule_file(data_dir: str | None) -> Path:

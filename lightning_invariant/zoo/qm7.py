@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.data_files import data_file
 from lightning_invariant.zoo.downloads import downloaded_qm7
+from lightning_invariant.zoo.split_data import SplitData
 from lightning_invariant.zoo.xyz_files import ENERGIES, read_xyz_set
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ PLACES = 23
 """Most atoms of a molecule."""
 
 
-class Qm7(pl.LightningDataModule):
+class Qm7(SplitData):
     """7,101 molecules of up to 23 atoms with their heat of formation (PBE0/def2-TZVP), split at random.
 
     Args:
@@ -58,28 +57,14 @@ class Qm7(pl.LightningDataModule):
         limit: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if not 0 < validation_share < 1:
-            raise ValueError(f"Expected a validation share between 0 and 1 but got {validation_share}.")
-        self.data_dir, self.batch_size, self.validation_share = data_dir, batch_size, validation_share
-        self.limit, self.seed = limit, seed
+        super().__init__(batch_size, validation_share, limit, seed)
+        self.data_dir = data_dir
 
     def setup(self, stage: str) -> None:
         """Load and split the molecules."""
         atoms, heat = load_qm7(self.data_dir)
-        order = torch.randperm(len(heat), generator=torch.Generator().manual_seed(self.seed))[: self.limit]
-        cut = int(self.validation_share * len(order))
-        self.validation = TensorDataset(atoms[order[:cut]], heat[order[:cut]])
-        self.training = TensorDataset(atoms[order[cut:]], heat[order[cut:]])
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (atoms, heat of formation)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (atoms, heat of formation) in a fixed order."""
-        return DataLoader(self.validation, self.batch_size)
+        order = self.drawn(len(heat))
+        self.split(atoms[order], heat[order])
 
 
 def load_qm7(data_dir: str | None) -> tuple[Float[Tensor, "M 23 4"], Float[Tensor, "M"]]:
