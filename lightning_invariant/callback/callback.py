@@ -13,6 +13,7 @@ from lightning_invariant.callback.budget import Budget
 from lightning_invariant.callback.collector import Collector
 from lightning_invariant.callback.content import Content
 from lightning_invariant.callback.encode import undisturbed
+from lightning_invariant.callback.export_writer import ExportWriter
 from lightning_invariant.callback.exporting import Exporter
 from lightning_invariant.callback.findings import Findings
 from lightning_invariant.callback.gather import shared
@@ -161,7 +162,7 @@ class InvariantCallback(*callback_bases()):
         self._reporter = Reporter(
             measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix, scatter
         )
-        self._exporter = Exporter(
+        writer = ExportWriter(
             self.projection,
             self._collector,
             self._reporter,
@@ -171,6 +172,7 @@ class InvariantCallback(*callback_bases()):
             name=export_name,
             hub=export,
         )
+        self._exporter = Exporter(writer)
         self._validations = 0
         self._checked, self._called, self._due, self._final = False, False, True, False
         self._from_start = False

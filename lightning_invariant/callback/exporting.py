@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_invariant.callback.checkpoints import Saved, file_stamp, followed, read_checkpoint, saved_file
@@ -16,11 +15,7 @@ from lightning_invariant.errors import InvariantError
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
 
-    from lightning_invariant.callback.collector import Collector
-    from lightning_invariant.callback.findings import Findings
     from lightning_invariant.callback.hub_export import HubExport
-    from lightning_invariant.callback.reporter import Reporter
-    from lightning_invariant.projections import Projection
     from lightning_invariant.tracking import Report
 
 ENDED_WITH = "those the training ended with"
@@ -41,32 +36,12 @@ class Exporter:
     Only rank 0 writes and uploads. What fails once the training runs becomes a finding.
 
     Args:
-        projection: From latents to features.
-        collector: Knows how latents are reached, and holds inputs.
-        reporter: Draws the picture, and knows how many samples were measured.
-        findings: Where failures go.
-        prefix: Before the names of a report.
-        folder: For the exported encoder; None for none.
-        name: Of the model on its card; None for that of the folder or repository.
-        hub: Where to publish; None for nowhere.
+        writer: Writes folder and entries of the queue, and knows which of them are wanted.
     """
 
-    def __init__(
-        self,
-        projection: Projection,
-        collector: Collector,
-        reporter: Reporter,
-        findings: Findings,
-        *,
-        prefix: str,
-        folder: Path | None,
-        name: str | None,
-        hub: HubExport | None,
-    ) -> None:
-        self.findings, self.folder, self.hub = findings, folder, hub
-        self.writer = ExportWriter(
-            projection, collector, reporter, findings, prefix=prefix, folder=folder, name=name, hub=hub
-        )
+    def __init__(self, writer: ExportWriter) -> None:
+        self.writer = writer
+        self.findings, self.folder, self.hub = writer.findings, writer.folder, writer.hub
         self.news: HubNews | None = None
         self._active = False
 
