@@ -97,7 +97,10 @@ def spearman(a: Float[Tensor, "N"], b: Float[Tensor, "N"]) -> float:
         1.0
     """
     if a.shape != b.shape or a.dim() != 1 or len(a) < 2:
-        raise ValueError(f"Expected two equally long rows but got {tuple(a.shape)} and {tuple(b.shape)}.")
+        raise ValueError(
+            f"Expected two equally long rows of at least 2 values but got {tuple(a.shape)} and {tuple(b.shape)}; "
+            "give 3 samples or more, whose pairs can be ranked."
+        )
     x, y = _ranks(a), _ranks(b)
     x, y = x - x.mean(), y - y.mean()
     scale = (x.norm() * y.norm()).item()
