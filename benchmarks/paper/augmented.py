@@ -61,7 +61,7 @@ class Sizes(NamedTuple):
     validation: int
 
 
-FULL, QUICK = Sizes(50_000, 5, 15, 10_000, 10_000, 2000), Sizes(3000, 3, 3, 400, 400, 500)
+FULL, QUICK = Sizes(50_000, 4, 8, 2000, 2000, 2000), Sizes(3000, 3, 3, 400, 400, 500)
 
 
 class Latents(NamedTuple):

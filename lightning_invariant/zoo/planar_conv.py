@@ -83,7 +83,7 @@ class PlanarConv(nn.Module):
         self.order, self.width = group.order, kernel_size
         self.padding = kernel_size // 2 if padding == "same" else 0
         self.register_buffer("basis", turned_basis(group, kernel_size), persistent=False)
-        self.register_buffer("relative", group.translation(group.elements()), persistent=False)
+        self.register_buffer("relative", group.translation(group.elements()).flatten(), persistent=False)
         functions = self.basis.shape[1]
         scale = kaiming_scale(channels_in * group.order * functions)
         self.weight = nn.Parameter(scale * torch.randn(channels, channels_in, group.order, functions))
@@ -91,7 +91,7 @@ class PlanarConv(nn.Module):
     def forward(self, x: Float[Tensor, "B I G H W"]) -> Float[Tensor, "B C G H2 W2"]:
         """Feature maps on the group."""
         # filter[o, h, i, k] = sum of weight[o, i, h^-1 k] over the basis moved by h
-        moved = self.weight[:, :, self.relative]
+        moved = self.weight.index_select(2, self.relative).unflatten(2, (self.order, self.order))
         filters = torch.einsum("oihkf,hfp->ohikp", moved, self.basis).flatten(2, 3).flatten(0, 1)
         filters = filters.unflatten(-1, (self.width, self.width))
         return F.conv2d(x.flatten(1, 2), filters, padding=self.padding).unflatten(1, (-1, self.order))
@@ -113,5 +113,8 @@ class PlanarPool(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C G H W"]) -> Float[Tensor, "B C G h w"]:
         """Feature maps of half the size."""
-        maps = x.flatten(0, 2)[:, None]
-        return F.conv2d(maps, self.window, stride=2, padding=1).squeeze(1).unflatten(0, x.shape[:3])
+        fields, order = x.shape[1:3]
+        maps = fields * order
+        # One group a map: as one channel of many images, torch takes several times as long.
+        windows = self.window.expand(maps, 1, -1, -1)
+        return F.conv2d(x.flatten(1, 2), windows, stride=2, padding=1, groups=maps).unflatten(1, (fields, order))
