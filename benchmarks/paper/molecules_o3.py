@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from benchmarks.paper.hidden_layer import mlp_values
 from benchmarks.paper.molecule_maps import JOINT, MoleculeMap, molecule_maps
 from benchmarks.paper.molecule_pictures import grouped_bars, property_maps
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import fitted
 from benchmarks.paper.sections import Claim, Row
-from benchmarks.paper.value_probes import knn_predictions, mlp_predictions, ridge_predictions
+from benchmarks.paper.value_probes import knn_predictions, ridge_predictions
 from lightning_invariant.groups import SO3
 from lightning_invariant.metrics import equivariance_error, invariance_error
 from lightning_invariant.probes import mae
@@ -176,7 +177,7 @@ def _errors(bank: Tensor, still: Tensor, turned: Tensor, targets: tuple[Tensor, 
     predicted = {
         "ridge": ridge_predictions(bank, y, [still, turned]),
         "kNN": knn_predictions(bank, y, [still, turned]),
-        "MLP": mlp_predictions(bank, y, [still, turned], seed),
+        "MLP": mlp_values(bank, y, [still, turned], seed),
     }
     found = {STILL: mae(predicted["ridge"][0].to(truth), truth)}
     found |= {name: mae(moved.to(truth), truth) for name, (_, moved) in predicted.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.paper.hidden_layer import mlp_classes
 from lightning_invariant.metrics import orbit_distance
 from lightning_invariant.probes import accuracy, knn_vote, probe_predictions
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-NEIGHBOURS, HIDDEN, MLP_EPOCHS, CHUNK = 5, 128, 30, 250
+NEIGHBOURS, CHUNK = 5, 250
 NAMES = ("kNN", "ridge", "logistic", "MLP")
 """Columns, in order: 5 nearest neighbours, ridge and logistic regression, one hidden layer of 128 units."""
 
@@ -50,7 +50,7 @@ def probe_accuracies(bank: Labelled, queries: Sequence[Labelled], seed: int) -> 
         name: probe_predictions(probe, bank.rows, bank.labels, rows, neighbours=NEIGHBOURS)
         for name, probe in zip(NAMES, ("knn", "linear", "logistic"), strict=False)
     }
-    found["MLP"] = _mlp(bank, rows, seed)
+    found["MLP"] = mlp_classes(bank.rows, bank.labels, rows, seed)
     return [{name: accuracy(found[name][number], part.labels) for name in NAMES} for number, part in enumerate(queries)]
 
 
@@ -62,18 +62,3 @@ def quotient_accuracy(representation: str, bank: Labelled, queries: Labelled) ->
         nearest = distances.topk(min(NEIGHBOURS, len(bank.rows)), dim=1, largest=False)
         votes.append(knn_vote(nearest.values, bank.labels[nearest.indices]))
     return accuracy(torch.cat(votes), queries.labels)
-
-
-def _mlp(bank: Labelled, queries: Sequence[Tensor], seed: int) -> list[Tensor]:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    network = MLPClassifier((HIDDEN,), batch_size=min(128, len(bank.rows)), max_iter=MLP_EPOCHS, random_state=seed)
-    model = make_pipeline(StandardScaler(), network)
-    with warnings.catch_warnings():
-        # The number of epochs is fixed, so that all maps are given the same.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(bank.rows.double().numpy(), bank.labels.numpy())
-    return [torch.as_tensor(model.predict(rows.double().numpy())) for rows in queries]

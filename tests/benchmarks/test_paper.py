@@ -22,13 +22,13 @@ def paper(monkeypatch):
 @pytest.fixture
 def small(monkeypatch, paper):
     """Sections at a size that trains in seconds."""
-    from benchmarks.paper import augmented, probing, rotated_mnist, rotated_mnist_d4, turned_digits
+    from benchmarks.paper import augmented, hidden_layer, rotated_mnist, rotated_mnist_d4, turned_digits
 
     for module in (rotated_mnist, rotated_mnist_d4):
         monkeypatch.setattr(module, "QUICK", turned_digits.Sizes(64, 1, 40, 40, 60))
     monkeypatch.setattr(rotated_mnist, "SIZES", (16,))
     monkeypatch.setattr(rotated_mnist, "BEST", "MaxFilter 16")
-    monkeypatch.setattr(probing, "MLP_EPOCHS", 2)
+    monkeypatch.setattr(hidden_layer, "EPOCHS", 2)
     monkeypatch.setattr(augmented, "QUICK", augmented.Sizes(64, 1, 1, 40, 40, 60))
     monkeypatch.setattr(augmented, "SAMPLES", (1, 4))
     monkeypatch.setattr(augmented, "NETWORKS", dict(list(augmented.NETWORKS.items())[:2]))

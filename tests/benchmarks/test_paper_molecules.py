@@ -5,11 +5,12 @@ import torch
 
 from benchmarks.paper import molecules_o3, molecules_permutation
 from benchmarks.paper.averages import averaged
+from benchmarks.paper.hidden_layer import mlp_values
 from benchmarks.paper.molecule_checks import Graphs, changes, path_graphs, smiles_of, tells_apart
 from benchmarks.paper.molecule_maps import JOINT
 from benchmarks.paper.publishing import PICTURES, write_recipe
 from benchmarks.paper.sections import Row
-from benchmarks.paper.value_probes import forest_predictions, knn_predictions, mlp_predictions, ridge_predictions
+from benchmarks.paper.value_probes import forest_predictions, knn_predictions, ridge_predictions
 from lightning_invariant.probes import mae, r2
 from lightning_invariant.zoo.graph_vae import GraphVae, labels_of
 from lightning_invariant.zoo.heat_of_formation import HeatOfFormation
@@ -98,7 +99,7 @@ def test_probes_find_what_a_line_hides():
     assert mae(ridge_predictions(bank, y[:200], [query])[0].float(), truth) < 1e-3
     for predictions in (
         knn_predictions(bank, y[:200], [query]),
-        mlp_predictions(bank, y[:200], [query], 0),
+        mlp_values(bank, y[:200], [query], 0),
         forest_predictions(bank, y[:200], [query], 0),
     ):
         assert r2(predictions[0].float(), truth) > 0.6
