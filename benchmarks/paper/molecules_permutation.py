@@ -6,6 +6,7 @@ molecule, its nodes in another order.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ from lightning_invariant.zoo.molecule_action import GraphAction
 from lightning_invariant.zoo.molecule_graphs import NODES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from jaxtyping import Float
@@ -56,43 +57,53 @@ QUICK = {"data.limit": 8000, "trainer.max_epochs": 80}
 REPRESENTATION = f"S{NODES}: {NODES} points"
 LINES = ("raw", "sorted")
 """Those that are drawn."""
-NAMES, PROBES = ("gap", "logP", "weight"), ("kNN", "ridge", "forest")
+PROBES = ("kNN", "ridge", "forest")
+NAMES = {"logp": "logP", "mol_weight": "weight"}
+"""Of properties, where they differ from the column's."""
 SAME = "same graph as from raw latents"
 BANK, QUICK_BANK, STEPS, SHOWN = 10_000, 2000, 20, 2000
 
 
 class Moved(NamedTuple):
-    """Latents of molecules in the order of their SMILES, in a random order, and the properties (N, 3)."""
+    """Latents of molecules in the order of their SMILES and in a random order, and their properties by name."""
 
     given: Float[Tensor, "N n"]
     shuffled: Float[Tensor, "N n"]
-    values: Float[Tensor, "N 3"]
+    values: dict[str, Float[Tensor, "N"]]
 
 
 def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]:
     """Train and measure with one seed."""
     settings = {"data.data_dir": data_dir, **(QUICK if quick else {})}
     fit = fitted(RECIPE, folder, seed, settings)
+    names = [NAMES.get(name, name) for name in fit.data.properties]
     queries = fit.data.validation.tensors
-    _pictures(fit.network, queries, seed, folder / PICTURES)
+    _pictures(fit.network, queries, names, seed, folder / PICTURES)
     bank = tuple(column[: QUICK_BANK if quick else BANK] for column in fit.data.training.tensors)
-    return rows_of(fit.network, bank, queries, seed, pairs=200 if quick else 1000)
+    return rows_of(fit.network, bank, queries, names, seed, pairs=200 if quick else 1000)
 
 
 def rows_of(
-    network: GraphVae, bank: tuple[Tensor, ...], queries: tuple[Tensor, ...], seed: int, *, pairs: int
+    network: GraphVae,
+    bank: tuple[Tensor, ...],
+    queries: tuple[Tensor, ...],
+    names: Sequence[str],
+    seed: int,
+    *,
+    pairs: int,
 ) -> list[Row]:
     """All lines of the three tables.
 
     Args:
         network: Trained, in eval mode.
-        bank: Graphs (N, 9, 9, 7), gap, logP and weight, that the probes are fitted on.
+        bank: Graphs (N, 9, 9, 7) and their properties, that the probes are fitted on.
         queries: The same of other molecules.
+        names: Of the properties.
         seed: Of orders, pairs and forests.
         pairs: Paths between molecules.
     """
     generator = torch.Generator().manual_seed(seed)
-    known, asked = _moved(network, bank, generator), _moved(network, queries, generator)
+    known, asked = (_moved(network, part, names, generator) for part in (bank, queries))
     rows = _regressions(known, asked, seed) + _decodings(network, queries[0], asked)
     return rows + _paths(network, asked, pairs, generator)
 
@@ -110,11 +121,8 @@ def draw(found: dict[int, list[Row]], folder: Path) -> list[Path]:
 def expected(tables: list[Table]) -> list[Claim]:
     """Sorting helps the regression of two properties at least, and changes no molecule."""
     found = {table.title: table for table in tables}
-    best = {
-        label: {name: max(found[PROPERTIES].mean(label, f"{name}, {probe}") for probe in PROBES) for name in NAMES}
-        for label in LINES
-    }
-    gains = {name: best["sorted"][name] - best["raw"][name] for name in NAMES}
+    best = {label: _best(found[PROPERTIES], label) for label in LINES}
+    gains = {name: best["sorted"][name] - best["raw"][name] for name in best["raw"]}
     same_graph = found[DECODING].mean("sorted", SAME)
     return [
         Claim(
@@ -126,23 +134,31 @@ def expected(tables: list[Table]) -> list[Claim]:
     ]
 
 
-def _moved(network: GraphVae, columns: Any, generator: torch.Generator) -> Moved:
+def _best(table: Table, label: str) -> dict[str, float]:
+    """R² of each property by its best probe."""
+    found: dict[str, float] = {}
+    for column in table.columns:
+        name = column.rpartition(", ")[0]
+        found[name] = max(table.mean(label, column), found.get(name, -math.inf))
+    return found
+
+
+def _moved(network: GraphVae, columns: Any, names: Sequence[str], generator: torch.Generator) -> Moved:
     action, (x, *values) = GraphAction(), columns
     shuffled = action.move(x, action.group.sample(len(x), generator))
     with torch.no_grad():
         z, moved = (torch.cat([network.encoder(part) for part in graphs.split(512)]) for graphs in (x, shuffled))
-    return Moved(z, moved, torch.stack(values, dim=1))
+    return Moved(z, moved, dict(zip(names, values, strict=True)))
 
 
-def _pictures(network: GraphVae, queries: tuple[Tensor, ...], seed: int, folder: Path) -> None:
+def _pictures(network: GraphVae, queries: tuple[Tensor, ...], names: Sequence[str], seed: int, folder: Path) -> None:
     """Latents coloured by properties, and molecules along two paths, raw and sorted."""
     generator = torch.Generator().manual_seed(seed)
-    asked = _moved(network, queries, generator)
+    asked = _moved(network, queries, names, generator)
     latents = {"raw": asked.shuffled, "sorted": Sort(REPRESENTATION)(asked.shuffled)}
-    values = dict(zip(("gap", "logP", "weight (g/mol)"), asked.values.T, strict=True))
     property_maps(
         {name: z[:SHOWN] for name, z in latents.items()},
-        {name: column[:SHOWN] for name, column in values.items()},
+        {name: column[:SHOWN] for name, column in asked.values.items()},
         folder / "properties_pca.png",
     )
     whole = [i for i, text in enumerate(smiles_of(decoded(network.decoder, asked.given))) if text]
@@ -168,8 +184,8 @@ def _regressions(bank: Moved, asked: Moved, seed: int) -> list[Row]:
 
 def _scores(fit: Tensor, query: Tensor, bank: Moved, asked: Moved, seed: int) -> dict[str, float]:
     found = {}
-    for number, name in enumerate(NAMES):
-        y, truth = bank.values[:, number], asked.values[:, number]
+    for name, truth in asked.values.items():
+        y = bank.values[name]
         predicted = (
             *knn_predictions(fit, y, [query]),
             *ridge_predictions(fit, y, [query]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,10 +29,12 @@ CHANNELS = len(ATOMS) + len(BONDS)
 NODES = 9
 """Most atoms of a QM9 molecule beside hydrogen."""
 PROPERTIES = ("gap", "logp", "mol_weight")
-"""Columns of the file: gap of the orbitals, logarithm of the octanol-water partition, weight in g/mol."""
+"""Columns of QM9: gap of the orbitals, logarithm of the octanol-water partition, weight in g/mol."""
+COMPUTED = {"logp": ("Crippen", "MolLogP"), "mol_weight": ("Descriptors", "MolWt")}
+"""What RDKit computes where the table does not say it: module and function."""
 SMILES = ("SMILES", "smiles")
 """Names of the column with the structures."""
-HOLDS = "a table of molecules with the columns SMILES and gap (logp and mol_weight are computed where they are missing)"
+HOLDS = "a table of molecules with a column SMILES"
 SOURCE = (
     "MoleculeNet's table of QM9 is one, gaps in hartree: "
     "https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/qm9.csv."
@@ -38,18 +42,21 @@ SOURCE = (
 
 
 class MoleculeGraphs(SplitData):
-    """QM9 molecules as graphs (9, 9, 7) with gap, logP and weight, split at random; batches (graph, gap, logP, weight).
+    """Small molecules as graphs (9, 9, 7) with properties, split at random; batches (graph, property, property, ...).
 
     Elements stand on the diagonal (4 channels), bonds off it (3 channels), both one-hot; nodes that do not exist are
-    zero. Nodes stand in the order of the SMILES.
+    zero. Nodes stand in the order of the SMILES. Molecules with more than 9 atoms beside hydrogen, or with others than
+    C, N, O and F, are left out.
 
     Args:
-        data_dir: Folder with the table of molecules, or with a folder "molecules" that holds it; None to download
-            all of QM9 as MoleculeNet has it, once, with pooch.
+        data_dir: Folder with the table of molecules, or with a folder "molecules" that holds it: qm9.csv, or the only
+            table there (.csv or .csv.gz); None to download all of QM9 as MoleculeNet has it, once, with pooch.
         batch_size: Molecules a step.
         validation_share: Share of the molecules kept for validation.
         limit: Use only so many molecules, drawn at random; all of them if None.
         seed: Of the split and of the order of training.
+        properties: Columns of the table; logp and mol_weight are computed where they are missing. None for gap, logp
+            and mol_weight, without the gap where the table has none. After `setup` the attribute says which.
 
     Raises:
         ImportError: RDKit is not installed; when data is asked for.
@@ -68,16 +75,19 @@ class MoleculeGraphs(SplitData):
         validation_share: float = 0.2,
         limit: int | None = None,
         seed: int = 0,
+        properties: list[str] | None = None,
     ) -> None:
         super().__init__(batch_size, validation_share, limit, seed)
-        self.data_dir = data_dir
+        self.data_dir, self.properties = data_dir, properties
 
     def setup(self, stage: str) -> None:
         """Load, parse and split the molecules; duplicates among the structures are left out."""
-        smiles, values = read_molecules(molecule_file(self.data_dir))
+        smiles, values = read_molecules(molecule_file(self.data_dir), self.properties)
+        self.properties = list(values)
         order = self.drawn(len(smiles)).tolist()
         graphs, kept = graphs_of([smiles[i] for i in order])
-        columns = torch.tensor([_completed(smiles[order[i]], values[order[i]]) for i in kept])
+        rows = [order[i] for i in kept]
+        columns = torch.tensor([_column(name, values[name], smiles, rows) for name in values]).T
         self.split(graphs, *columns.unbind(dim=1))
 
 
@@ -86,29 +96,41 @@ def molecule_file(data_dir: str | None) -> Path:
 
     Raises:
         ImportError: It has to be downloaded, and pooch is not installed.
-        InvariantError: The folder has none, or it cannot be had.
+        InvariantError: The folder has none, or several of unknown names, or it cannot be had.
     """
     if data_dir is None:
         return downloaded_qm9()
     names = ("qm9.csv", "qm9.csv.gz", "qm9_gap_30937.csv.gz")
-    return data_file(data_dir, *names, holds=HOLDS, source=SOURCE)
+    return data_file(data_dir, *names, endings=(".csv", ".csv.gz"), holds=HOLDS, source=SOURCE)
 
 
-def read_molecules(path: Path) -> tuple[list[str], list[dict[str, float]]]:
-    """SMILES of every molecule, and those of its properties that the table has.
+def read_molecules(
+    path: Path, properties: Sequence[str] | None = None
+) -> tuple[list[str], dict[str, list[float] | None]]:
+    """SMILES of every molecule, and its properties, by name; None for one that RDKit has to compute.
+
+    Args:
+        path: A table, comma-separated with names in its first line.
+        properties: Their names; None for those of `PROPERTIES` that can be had.
 
     Raises:
-        InvariantError: A column is missing.
+        InvariantError: A column is missing, or a value is no number.
     """
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
         rows = csv.DictReader(lines)
         columns = list(rows.fieldnames or ())
         name = next((name for name in SMILES if name in columns), None)
-        if name is None or "gap" not in columns:
-            raise InvariantError(f"Expected {HOLDS} in {path} but got the columns {', '.join(columns) or 'none'}.")
-        known = [column for column in PROPERTIES if column in columns]
-        found = [(row[name], {column: float(row[column]) for column in known}) for row in rows]
-    return [smiles for smiles, _ in found], [values for _, values in found]
+        wanted = [p for p in PROPERTIES if p in columns or p in COMPUTED] if properties is None else list(properties)
+        missing = [p for p in wanted if p not in columns and p not in COMPUTED]
+        if name is None or missing or not wanted:
+            asked = ", ".join(missing) or "at least one property"
+            raise InvariantError(
+                f"Expected {HOLDS} and {asked} in {path} but got the columns {', '.join(columns) or 'none'}; "
+                "name columns that are there with --data.properties."
+            )
+        found = list(rows)
+    values = {p: [_number(row[p], p, path) for row in found] if p in columns else None for p in wanted}
+    return [row[name] for row in found], values
 
 
 def graphs_of(smiles: Sequence[str]) -> tuple[Float[Tensor, "M 9 9 7"], list[int]]:
@@ -148,15 +170,26 @@ def require_rdkit() -> Any:
     return Chem
 
 
-def _completed(smiles: str, values: dict[str, float]) -> list[float]:
-    """All properties, in order; those that RDKit computes are computed where they are missing."""
-    if len(values) < len(PROPERTIES):
-        molecule = require_rdkit().MolFromSmiles(smiles)
-        from rdkit.Chem import Crippen, Descriptors
+def _number(text: str, column: str, path: Path) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvariantError(
+            f"Expected a number in column {column} of {path} but got {text!r}; leave that row out, or name other "
+            "columns with --data.properties."
+        )
+    return value
 
-        computed = {"logp": Crippen.MolLogP, "mol_weight": Descriptors.MolWt}  # pyright: ignore[reportAttributeAccessIssue]
-        values = {name: f(molecule) for name, f in computed.items()} | values
-    return [values[name] for name in PROPERTIES]
+
+def _column(name: str, known: list[float] | None, smiles: list[str], rows: list[int]) -> list[float]:
+    """One property of some molecules, computed if the table does not have it."""
+    if known is not None:
+        return [known[row] for row in rows]
+    chem, (module, function) = require_rdkit(), COMPUTED[name]
+    compute = getattr(import_module(f"rdkit.Chem.{module}"), function)
+    return [compute(chem.MolFromSmiles(smiles[row])) for row in rows]
 
 
 def _fits(molecule: Any) -> bool:

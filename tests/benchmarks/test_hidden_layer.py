@@ -35,4 +35,5 @@ def test_the_same_seed_gives_the_same_and_nobody_elses_random_numbers_move():
     before = torch.get_rng_state()
     first, again, other = (mlp_values(x, x[:, 0], [x], seed)[0] for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

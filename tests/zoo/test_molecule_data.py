@@ -62,9 +62,40 @@ def test_other_content_is_refused(tmp_path):
     np.savez(tmp_path / "qm7.npz", Z=np.zeros((2, 23)), R=np.zeros((2, 20, 3)), E_col1=np.zeros(2))
     with pytest.raises(InvariantError, match=r"\(2, 20, 3\)"):
         load_qm7(str(tmp_path))
-    (tmp_path / "qm9.csv").write_text("SMILES,homo\nC,1\n")
-    with pytest.raises(InvariantError, match="got the columns SMILES, homo"):
-        read_molecules(tmp_path / "qm9.csv")
+    table = tmp_path / "qm9.csv"
+    for text, properties, message in (
+        ("SMILES,homo\nC,1\n", ["gap"], r"and gap in .*got the columns SMILES, homo.*--data\.properties"),
+        ("molecule,gap\nC,1\n", None, "a column SMILES .*got the columns molecule, gap"),
+        ("SMILES,gap\nC,1\n", [], "at least one property"),
+        ("SMILES,gap\nC,1\nN,\n", None, "a number in column gap of .* got ''"),
+        ("SMILES,gap\nC,1\nN,nan\n", None, "got 'nan'"),
+        ("SMILES,gap\nC\n", None, "got None"),
+    ):
+        table.write_text(text)
+        with pytest.raises(InvariantError, match=message):
+            read_molecules(table, properties)
+
+
+def test_any_table_of_molecules_will_do(tmp_path):
+    pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
+    (tmp_path / "others.csv").write_text("smiles,boiling point\nCO,64.7\nCC,-88.6\nCN,-6.6\nCF,-78.4\nCCCl,12.3\n")
+    data = MoleculeGraphs(str(tmp_path), validation_share=0.5)
+    data.setup("fit")
+    assert data.properties == ["logp", "mol_weight"]
+    assert len(data.training.tensors) == 3
+    data = MoleculeGraphs(str(tmp_path), validation_share=0.5, properties=["boiling point", "mol_weight"])
+    data.setup("fit")
+    assert data.properties == ["boiling point", "mol_weight"]
+    both = [torch.cat(columns) for columns in zip(data.training.tensors, data.validation.tensors, strict=True)]
+    found = sorted((round(t, 1), round(w)) for t, w in zip(both[1].tolist(), both[2].tolist(), strict=True))
+    assert found == [(-88.6, 30), (-78.4, 34), (-6.6, 31), (64.7, 32)]
+
+
+def test_of_two_unknown_tables_none_is_taken(tmp_path):
+    for name in ("a.csv", "b.csv.gz"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(InvariantError, match=r"one \.csv or \.csv\.gz file.*with a\.csv, b\.csv\.gz"):
+        MoleculeGraphs(str(tmp_path)).setup("fit")
 
 
 @pytest.mark.parametrize("data", [Qm7, MoleculeGraphs])
