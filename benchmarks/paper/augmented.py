@@ -38,16 +38,6 @@ SAMPLES = (1, 2, 4, 8, 16, 32)
 MAPS = {"mean": P.SampledMean, "max": P.SampledMax}
 RESIDUAL, ERROR = "residual", "invariance error"
 CHUNK = 64
-NOTES = (
-    "In full the transformer is trained for three times as many epochs as the CNN; in the quick run for as many, which "
-    "is too short for it: its latents tell little of any digit, turned or not.",
-    "Queries are test digits turned by angles drawn uniformly from all; probes are fitted on upright digits. For "
-    "'mean of K' and 'max of K' every image of both, as it is, is turned by K random angles once more.",
-    "Residual: the standard error that the projection states (jackknife over the K transforms), over the mean distance "
-    "between the features of different digits; there is none for K = 1.",
-    "Invariance error: how far the features of the turned digit are from those of the upright one, over the same "
-    "distance; 1 is as far as another digit.",
-)
 
 
 class Sizes(NamedTuple):
@@ -61,7 +51,17 @@ class Sizes(NamedTuple):
     validation: int
 
 
-FULL, QUICK = Sizes(50_000, 4, 8, 2000, 2000, 2000), Sizes(3000, 3, 3, 400, 400, 500)
+FULL, QUICK = Sizes(12_000, 6, 10, 2000, 2000, 2000), Sizes(3000, 3, 3, 400, 400, 500)
+NOTES = (
+    f"In full the CNN is trained for {FULL.epochs} epochs and the transformer for {FULL.transformer_epochs}; in the "
+    f"quick run both for {QUICK.epochs}, too short for the transformer: its latents tell little of any digit.",
+    "Queries are test digits turned by angles drawn uniformly from all; probes are fitted on upright digits. For "
+    "'mean of K' and 'max of K' every image of both, as it is, is turned by K random angles once more.",
+    "Residual: the standard error that the projection states (jackknife over the K transforms), over the mean distance "
+    "between the features of different digits; there is none for K = 1.",
+    "Invariance error: how far the features of the turned digit are from those of the upright one, over the same "
+    "distance; 1 is as far as another digit.",
+)
 
 
 class Latents(NamedTuple):

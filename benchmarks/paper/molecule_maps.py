@@ -10,8 +10,6 @@ from lightning_invariant.projections import (
     ChannelNorm,
     GramRoot,
     GramRows,
-    Joined,
-    PointFrames,
     PointSort,
     SphericalBispectrum,
     SphericalPowerSpectrum,
@@ -54,12 +52,11 @@ class MoleculeMap(NamedTuple):
     features: Callable[[Tensor, Tensor], Tensor]
 
 
-def molecule_maps(encoder: VectorEncoder, *, frames: bool) -> list[MoleculeMap]:
+def molecule_maps(encoder: VectorEncoder) -> list[MoleculeMap]:
     """Every invariant map that is compared.
 
     Args:
         encoder: Says how many atoms, scalars and vectors there are.
-        frames: Whether maps that look from frames of pairs of atoms are among them; they cost n^3 views a molecule.
     """
     n, scalars, vectors = encoder.atoms, encoder.scalars, encoder.vectors
     one = f"O3: {scalars}x0e + {vectors}x1o"
@@ -73,10 +70,6 @@ def molecule_maps(encoder: VectorEncoder, *, frames: bool) -> list[MoleculeMap]:
     text = encoder.representation
     joint: list[tuple[str, Projection]] = [(f"{JOINT}, {size}", GramRows(text, size, ragged=True)) for size in SIZES]
     joint.append((JOINT, GramRows(text, ragged=True)))
-    if frames:
-        views = PointFrames(text, ragged=True)
-        joint.append(("atoms together: PointFrames", views))
-        joint.append(("atoms together: GramRows and PointFrames", Joined(text, [joint[-2][1], views])))
     return found + [MoleculeMap(name, map_.guarantee.separation.words, map_) for name, map_ in joint]
 
 

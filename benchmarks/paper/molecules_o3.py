@@ -77,7 +77,7 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     fit = fitted(RECIPE, folder, seed, changes)
     training, queries = fit.data.training.tensors, fit.data.validation.tensors
     _pictures(fit.network, queries, seed, folder / PICTURES)
-    return rows_of(fit.network, training, queries, seed, frames=not quick)
+    return rows_of(fit.network, training, queries, seed)
 
 
 def rows_of(
@@ -85,8 +85,6 @@ def rows_of(
     training: tuple[Tensor, ...],
     queries: tuple[Tensor, ...],
     seed: int,
-    *,
-    frames: bool,
 ) -> list[Row]:
     """All lines of the table.
 
@@ -95,7 +93,6 @@ def rows_of(
         training: Molecules (N, n, 4) and heats of formation (N,), for the bank.
         queries: The same of others.
         seed: Of motions and probes.
-        frames: Whether the costly maps are measured too.
     """
     (x, y), (x_query, y_query) = training, queries
     action, generator = AtomAction(x.shape[1]), torch.Generator().manual_seed(seed)
@@ -108,7 +105,7 @@ def rows_of(
     rows = [_composition(x, x_query, targets, seed)]
     rows.append(_row(raw, bank, came, moved, targets, seed))
     rows.append(_row(raw._replace(label="raw latents, bank moved too"), augmented, came, moved, targets, seed))
-    maps = molecule_maps(network.encoder, frames=frames)
+    maps = molecule_maps(network.encoder)
     rows += [_row(one, bank, came, moved, targets, seed) for one in maps]
     rounded = (_molecules(single, atoms.float()) for atoms in (x, x_query, turned))
     joint = next(one for one in maps if one.label == JOINT)
@@ -158,7 +155,7 @@ def _pictures(network: HeatOfFormation, queries: tuple[Tensor, ...], seed: int, 
     x, heat = (column[:SHOWN] for column in queries)
     action = AtomAction(x.shape[1])
     moved = _molecules(network, action.move(x, action.group.sample(len(x), torch.Generator().manual_seed(seed))))
-    joint = next(one for one in molecule_maps(network.encoder, frames=False) if one.label == JOINT)
+    joint = next(one for one in molecule_maps(network.encoder) if one.label == JOINT)
     maps = {"raw": moved.z, "projected": moved.mapped(joint.features)}
     property_maps(maps, {"heat of formation (kcal/mol)": heat}, folder / "latents.png")
 

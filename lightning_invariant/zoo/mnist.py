@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +135,7 @@ def _downloaded() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     parser = "pandas" if importlib.util.find_spec("pandas") else "liac-arff"
     try:
         pixels, classes = fetch_openml("mnist_784", version=1, return_X_y=True, as_frame=False, parser=parser)
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: what came has another checksum
         raise InvariantError(
             f"Expected to download MNIST from OpenML but got: {error}; download its four idx files otherwise and give "
             "their folder as data_dir."
