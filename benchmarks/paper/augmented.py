@@ -13,7 +13,7 @@ from benchmarks.paper.averages import mean_of
 from benchmarks.paper.probing import Labelled, probe_accuracies
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import Fitted, fitted
-from benchmarks.paper.sections import Claim, Row
+from benchmarks.paper.sections import Claim, Headline, Row
 from lightning_invariant import projections as P
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions import ImageAction, mean_distance
@@ -38,6 +38,7 @@ SAMPLES = (1, 2, 4, 8, 16, 32)
 MAPS = {"mean": P.SampledMean, "max": P.SampledMax}
 RESIDUAL, ERROR = "residual", "invariance error"
 CHUNK = 64
+ASKED = "accuracy of 5 nearest upright digits on turned ones"
 
 
 class Sizes(NamedTuple):
@@ -119,6 +120,14 @@ def expected(tables: list[Table]) -> list[Claim]:
         claims.append(Claim(f"{table.title}: the residual of the mean falls at every step of K", path, falling))
         claims.append(Claim(f"{table.title}: kNN of the {most} above raw", f"{gap:+.3f}", gap > 0))
     return claims
+
+
+def headline(tables: list[Table]) -> list[Headline]:
+    """Neighbours of raw latents and of their means over turns."""
+    most = f"mean of {max(SAMPLES)}"
+    return [
+        Headline(f"{ASKED}; {table.title}", *(table.cell(label, "kNN") for label in ("raw", most))) for table in tables
+    ]
 
 
 def _fitted(data_dir: str | None, seed: int, sizes: Sizes, folder: Path) -> dict[str, Fitted]:

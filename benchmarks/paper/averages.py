@@ -42,7 +42,11 @@ class Table(NamedTuple):
 
     def mean(self, label: str, column: str) -> float:
         """One mean."""
-        return self.lines[label][1][column].mean
+        return self.cell(label, column).mean
+
+    def cell(self, label: str, column: str) -> Mean:
+        """One mean with its interval."""
+        return self.lines[label][1][column]
 
     def cells(self) -> list[list[Any]]:
         """Cells of every line; empty where a line has no such column."""

@@ -10,7 +10,7 @@ from benchmarks.paper import pictures
 from benchmarks.paper.probing import Labelled, probe_accuracies, quotient_accuracy
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import fitted
-from benchmarks.paper.sections import Claim, Row
+from benchmarks.paper.sections import Claim, Headline, Row
 from benchmarks.paper.turned_digits import (
     COPIES,
     ELEMENTS,
@@ -37,6 +37,7 @@ UPRIGHT, TURNED = "Probes fitted on upright digits", "Probes fitted on turned di
 BEST, ALONE = "MaxFilter 1024", "invariant by itself"
 SIZES = (32, 64, 256, 1024)
 RANDOM = ("RandomFeatures", "MaxFilter", "SortedCoorbits")
+ASKED = "accuracy of 5 nearest upright digits on turned ones"
 NOTES = (
     "Queries are test digits turned bilinearly by uniformly drawn angles; the network was trained on upright digits.",
     "kNN: 5 neighbours. Ridge, logistic regression and an MLP of 128 hidden units are fitted on the same bank.",
@@ -97,6 +98,12 @@ def expected(tables: list[Table]) -> list[Claim]:
             projected >= alone - 0.02,
         ),
     ]
+
+
+def headline(tables: list[Table]) -> list[Headline]:
+    """Neighbours of raw and of projected latents."""
+    probes = next(table for table in tables if table.title == UPRIGHT)
+    return [Headline(ASKED, *(probes.cell(label, "kNN") for label in ("raw", BEST)))]
 
 
 def _probes(plain: Any, invariant: Any, digits: Digits, seed: int) -> list[Row]:

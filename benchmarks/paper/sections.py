@@ -2,7 +2,8 @@
 
 A section is a module here: TITLE, NOTES, `run(data_dir, seed, quick, folder) -> list[Row]` for ONE seed, and if it has
 pictures `draw(found: dict[int, list[Row]], folder: Path) -> list[Path]`; `folder` is its own, one a seed in `run`.
-If something was expected: `expected(tables: list[averages.Table]) -> list[Claim]`, judged on means over seeds.
+If something was expected: `expected(tables: list[averages.Table]) -> list[Claim]`, judged on means over seeds. If pages
+are to quote it: `headline(tables) -> list[Headline]`.
 """
 
 from __future__ import annotations
@@ -54,6 +55,21 @@ class Claim:
     text: str
     found: str
     holds: bool
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What projecting the latents is worth, in one line.
+
+    Args:
+        asked: Probe, unit and queries.
+        raw: What it found in raw latents; prints as a figure.
+        projected: What it found in projected ones.
+    """
+
+    asked: str
+    raw: object
+    projected: object
 
 
 class Section(Protocol):

@@ -203,3 +203,51 @@ def test_what_was_expected_is_judged_on_means(paper):
     assert claims(0.94) == [True, True, True]
     assert claims(0.90) == [True, True, False]
     assert claims(0.70) == [False, False, False]
+
+
+PAGE = "# Page\n\nBefore.\n\n{start}\nold\n{end}\n\nAfter 0.5.\n"
+
+
+@pytest.fixture
+def quoted(monkeypatch, counted):
+    from benchmarks.paper import quoting
+    from benchmarks.paper.sections import Headline
+
+    counted.headline = lambda tables: [Headline("score", 0.25, tables[0].cell("one", "score"))]
+    monkeypatch.setattr(quoting, "section", lambda name: counted)
+    return quoting
+
+
+def test_pages_quote_what_the_command_wrote(paper, quoted, tmp_path):
+    page = tmp_path / "hub_configs" / "README.md"
+    page.parent.mkdir()
+    page.write_text(PAGE.format(start=quoted.START, end=quoted.END))
+    untouched = tmp_path / "README.md"
+    untouched.write_text("# No marks\n")
+    arguments = ["--recipes", RECIPE, "--work", str(tmp_path / "work"), "--out", str(tmp_path)]
+    assert paper.main([*arguments, "--seeds", "0", "1", "2"]) == 0
+    text = page.read_text()
+    assert f"| {RECIPE} | score | 0.25 | 1.000 ± 2.5 |" in text
+    assert "Full run, means of 3 seeds" in text
+    assert "old" not in text
+    assert text.startswith("# Page\n\nBefore.\n")
+    assert text.endswith("After 0.5.\n")
+    assert untouched.read_text() == "# No marks\n"
+    assert paper.main([*arguments, "--seeds", "0", "1", "2"]) == 0
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize("marks", ["{start}", "{end}", "{end}{start}", "{start}{end}{start}{end}"])
+def test_a_page_with_half_of_the_marks_is_left_alone(quoted, tmp_path, marks):
+    page = tmp_path / "README.md"
+    page.write_text(marks.format(start=quoted.START, end=quoted.END))
+    with pytest.raises(ValueError, match="mend the page"):
+        quoted.write_quotes(tmp_path, "results.json")
+    assert page.read_text() == marks.format(start=quoted.START, end=quoted.END)
+
+
+def test_the_pages_here_have_their_marks(quoted):
+    root = Path(__file__).parents[2]
+    for name in quoted.PAGES:
+        text = (root / name).read_text(encoding="utf-8")
+        assert text.count(quoted.START) == text.count(quoted.END) == 1, name
