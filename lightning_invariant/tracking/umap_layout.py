@@ -32,7 +32,7 @@ def require_umap() -> None:
 
 
 def umap_positions(points: Float[Tensor, "N D"], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Two coordinates a point, the same for one seed; global random states are left alone.
+    """Two coordinates a point, the same for one seed; global random states and torch's threads are left alone.
 
     Args:
         points: Shape (N, D).
@@ -55,7 +55,7 @@ def umap_positions(points: Float[Tensor, "N D"], seed: int = 0) -> tuple[np.ndar
     rows = values[finite].numpy()
     if len(rows) <= 3:  # too few for a graph of neighbours
         return np.pad(rows[:, :2], ((0, 0), (0, max(0, 2 - rows.shape[1])))), finite.numpy()
-    state = np.random.get_state()
+    state, threads = np.random.get_state(), torch.get_num_threads()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a seed leaves one thread only, and that copies make zero distances
@@ -63,3 +63,5 @@ def umap_positions(points: Float[Tensor, "N D"], seed: int = 0) -> tuple[np.ndar
             return np.asarray(layout.fit_transform(rows)), finite.numpy()
     finally:
         np.random.set_state(state)
+        # numba has given OpenMP, and so torch, as many threads as there are cores.
+        torch.set_num_threads(threads)

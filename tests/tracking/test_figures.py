@@ -179,6 +179,17 @@ def test_umap_is_asked_for_by_name_and_explained_where_it_is_missing(monkeypatch
         scatter_pair(z, z, method="umap")
 
 
+def test_umap_leaves_the_number_of_threads_alone():
+    """In a process of its own: numba tells OpenMP its number of threads when it is first used."""
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    code = (
+        "import torch; torch.set_num_threads(1); from lightning_invariant.tracking.umap_layout import umap_positions; "
+        "umap_positions(torch.randn(40, 5)); print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["1"]
+
+
 def test_umap_repeats_and_leaves_random_states_alone():
     pytest.importorskip("umap", reason="umap-learn is not installed")
     z = torch.cat([torch.randn(60, 5), torch.randn(60, 5) + 9])
