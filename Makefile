@@ -41,6 +41,7 @@ bench: $(VENV)/.dev ## run the benchmarks; ESCNN_PYTHON=path measures beside esc
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.resilience
 	$(BIN)/python -m benchmarks.artifact
+	$(BIN)/python -m benchmarks.epochs $(ARGS)
 	$(BIN)/python -m benchmarks.peers $(if $(ESCNN_PYTHON),--escnn-python "$(ESCNN_PYTHON)")
 	$(if $(ESCNN_PYTHON),"$(ESCNN_PYTHON)" -m benchmarks.convolutions)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
-from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 
 from lightning_invariant.cli.recipes import lightning_cli, recipe_path
@@ -20,11 +18,10 @@ if TYPE_CHECKING:
 
 
 class Fitted(NamedTuple):
-    """A trained network, in eval mode, its data, set up, and how long the training took, reports included."""
+    """A trained network, in eval mode, and its data, set up."""
 
     network: pl.LightningModule
     data: Any
-    seconds: float
 
 
 def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, name: str = "network") -> Fitted:
@@ -41,21 +38,18 @@ def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, 
     config = configuration(recipe, folder, seed, changes)
     cli, weights = lightning_cli(config, run=False), folder / f"{name}.safetensors"
     if not weights.is_file():
-        started = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-        _keep(cli.model, weights, time.perf_counter() - started)
+        _keep(cli.model, weights)
     load_model(cli.model, weights)
-    with safe_open(weights, "pt") as file:
-        seconds = float(file.metadata()["seconds"])
     cli.datamodule.setup("fit")
-    return Fitted(cli.model.eval(), cli.datamodule, seconds)
+    return Fitted(cli.model.eval(), cli.datamodule)
 
 
-def _keep(network: pl.LightningModule, weights: Path, seconds: float) -> None:
+def _keep(network: pl.LightningModule, weights: Path) -> None:
     """Write the weights, whole or not at all."""
     weights.parent.mkdir(parents=True, exist_ok=True)
     part = weights.with_suffix(".part")
-    save_model(network, str(part), {"seconds": str(seconds)})
+    save_model(network, str(part))
     part.replace(weights)
 
 

@@ -46,8 +46,6 @@ NOTES = (
     "Invariant by itself: the same network with a maximum over each field before its classifier, trained likewise; the "
     "probes read those maxima. Below it stand its latents by a projection and by exact distance: what these win over "
     "the same lines above is due to the training, not to the map.",
-    "Training times are those of the clock, on the threads that the conditions name; that of the first network holds "
-    "the callback's reports and the export.",
     "Equivariance errors are relative to the distance between latents of different digits. Beside them: how far images "
     "that are moved there and back change, which is what interpolation alone costs.",
 )
@@ -66,7 +64,7 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     pictures.latents({"raw latents": z, BEST: dict(_maps(text, seed))[BEST](z)}, digits.labels, folder / PICTURES)
     return [
         *_probes(plain.network, invariant.network, digits, seed),
-        *heads({"equivariant": plain, ALONE: invariant}, digits, sizes),
+        *heads({"equivariant": plain, ALONE: invariant}, digits),
         *elements(plain.network, text, digits),
     ]
 

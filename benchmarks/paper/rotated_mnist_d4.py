@@ -54,7 +54,7 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     pictures.latents({"raw latents": z_query, BEST: best(z_query)}, digits.labels, folder / PICTURES)
     return [
         *_probes(z, z_query, digits, text, seed),
-        *heads({"equivariant": fit}, digits, sizes),
+        *heads({"equivariant": fit}, digits),
         *elements(fit.network, text, digits),
     ]
 

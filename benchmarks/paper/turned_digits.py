@@ -35,11 +35,6 @@ class Sizes(NamedTuple):
     queries: int
     validation: int
 
-    @property
-    def trained(self) -> int:
-        """Images that the whole training sees, again in every epoch."""
-        return self.train * self.epochs
-
     def changes(self, data_dir: str | None) -> dict[str, Any]:
         """Of a recipe's configuration."""
         return {
@@ -51,8 +46,6 @@ class Sizes(NamedTuple):
 
 
 FULL, QUICK = Sizes(58_000, 2, 4000, 5000, 2000), Sizes(3000, 2, 1000, 1000, 500)
-EPOCH = 60_000
-"""Images of the epoch whose time is told."""
 
 
 class Digits(NamedTuple):
@@ -93,8 +86,8 @@ def score_row(table: str, label: str, scores: dict[str, float], text: str, size:
     return Row(table, label, scores, {"size": Representation.parse(text).size if size is None else size})
 
 
-def heads(fits: dict[str, Fitted], digits: Digits, sizes: Sizes) -> list[Row]:
-    """Accuracy of the classifiers that the networks were trained with, and what the training took."""
+def heads(fits: dict[str, Fitted], digits: Digits) -> list[Row]:
+    """Accuracy of the classifiers that the networks were trained with."""
     rows = []
     for label, fit in fits.items():
         with torch.no_grad():
@@ -102,8 +95,7 @@ def heads(fits: dict[str, Fitted], digits: Digits, sizes: Sizes) -> list[Row]:
                 name: accuracy(torch.cat([fit.network(part).argmax(1) for part in x.split(256)]), digits.labels)
                 for name, x in (("upright", digits.upright), ("turned", digits.queries))
             }
-        times = {"training, s": fit.seconds, "60,000 images, s": EPOCH * fit.seconds / sizes.trained}
-        rows.append(Row(HEADS, label, found | times))
+        rows.append(Row(HEADS, label, found))
     return rows
 
 
