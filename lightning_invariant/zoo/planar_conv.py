@@ -90,10 +90,11 @@ class PlanarConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "B I G H W"]) -> Float[Tensor, "B C G H2 W2"]:
         """Feature maps on the group."""
-        # filter[o, h, i, k] = sum of weight[o, i, h^-1 k] over the basis moved by h
-        moved = self.weight.index_select(2, self.relative).unflatten(2, (self.order, self.order))
-        filters = torch.einsum("oihkf,hfp->ohikp", moved, self.basis).flatten(2, 3).flatten(0, 1)
-        filters = filters.unflatten(-1, (self.width, self.width))
+        # filter[o, h, i, k] = sum of weight[o, i, h^-1 k] over the basis moved by h: one product of matrices for each h
+        channels, channels_in = self.weight.shape[:2]
+        moved = self.weight.index_select(2, self.relative).unflatten(2, (self.order, self.order)).movedim(2, 0)
+        filters = (moved.flatten(1, 3) @ self.basis).unflatten(1, (channels, channels_in * self.order))
+        filters = filters.transpose(0, 1).flatten(0, 1).unflatten(-1, (self.width, self.width))
         return F.conv2d(x.flatten(1, 2), filters, padding=self.padding).unflatten(1, (-1, self.order))
 
 
