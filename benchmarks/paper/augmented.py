@@ -14,6 +14,7 @@ from benchmarks.paper.probing import Labelled, probe_accuracies
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import Fitted, fitted
 from benchmarks.paper.sections import Claim, Headline, Row
+from benchmarks.paper.turned_digits import of_set
 from lightning_invariant import projections as P
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions import ImageAction, mean_distance
@@ -132,12 +133,7 @@ def headline(tables: list[Table]) -> list[Headline]:
 
 def _fitted(data_dir: str | None, seed: int, sizes: Sizes, folder: Path) -> dict[str, Fitted]:
     """The four networks; the first, which is the recipe itself, exports its encoder."""
-    common = {
-        "data.data_dir": data_dir,
-        "data.train_size": sizes.train,
-        "data.validation_size": sizes.validation,
-        "trainer.max_epochs": sizes.epochs,
-    }
+    common = of_set(data_dir, sizes.train, sizes.validation) | {"trainer.max_epochs": sizes.epochs}
     fits: dict[str, Fitted] = {}
     for label, changes in NETWORKS.items():
         own: dict[str, Any] = {"trainer.callbacks": []} if fits else {}

@@ -13,6 +13,7 @@ from lightning_invariant.groups import O2, SO2, Representation
 from lightning_invariant.groups.actions import ImageAction
 from lightning_invariant.metrics import equivariance_errors, holding_subgroup
 from lightning_invariant.probes import accuracy
+from lightning_invariant.zoo.mnist import load_mnist
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,15 +38,28 @@ class Sizes(NamedTuple):
 
     def changes(self, data_dir: str | None) -> dict[str, Any]:
         """Of a recipe's configuration."""
-        return {
-            "data.data_dir": data_dir,
-            "data.train_size": self.train,
-            "data.validation_size": self.validation,
-            "trainer.max_epochs": self.epochs,
-        }
+        return of_set(data_dir, self.train, self.validation) | {"trainer.max_epochs": self.epochs}
 
 
 FULL, QUICK = Sizes(58_000, 2, 4000, 5000, 2000), Sizes(3000, 2, 1000, 1000, 500)
+
+
+def of_set(data_dir: str | None, train: int, validation: int) -> dict[str, Any]:
+    """Changes of a recipe's configuration for one set of images.
+
+    Args:
+        data_dir: The set, which may have fewer images than MNIST and other classes; None for MNIST itself.
+        train: Training images, or all that there are.
+        validation: Validation images, or a fifth of all.
+    """
+    changes: dict[str, Any] = {"data.data_dir": data_dir, "data.train_size": train, "data.validation_size": validation}
+    if data_dir is not None:
+        (images, labels), (_, tested) = load_mnist(data_dir)
+        held = min(validation, len(images) // 5)
+        changes["data.validation_size"] = held
+        changes["data.train_size"] = min(train, len(images) - held)
+        changes["model.classes"] = max(int(labels.max()), int(tested.max())) + 1
+    return changes
 
 
 class Digits(NamedTuple):

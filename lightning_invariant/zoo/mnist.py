@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits of 28 x 28 pixels, from files or from OpenML."""
+"""MNIST: 70,000 handwritten digits of 28 x 28 pixels, from files or from OpenML; or another set of small images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.zoo.image_archive import image_archive, read_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +35,9 @@ class MNIST(pl.LightningDataModule):
     turns.
 
     Args:
-        data_dir: Folder with MNIST's four idx files, or with a folder "mnist" that has them; None to download the same
-            images with scikit-learn's `fetch_openml`, which keeps them in its own cache.
+        data_dir: Folder with MNIST's four idx files, or with a folder "mnist" that has them, or with one .npz file of
+            another set (`image_archive`); None to download MNIST with scikit-learn's `fetch_openml`, which keeps it in
+            its own cache.
         batch_size: Images a step.
         train_size: Training images; all that are not held for validation if None.
         validation_size: Validation images.
@@ -102,7 +104,7 @@ def load_mnist(data_dir: str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
     """Training and test set, each images (N, 1, 28, 28) from 0 to 1 and labels (N,).
 
     Args:
-        data_dir: Folder with the idx files; None to download them.
+        data_dir: Folder with the idx files, or with one .npz file of another set; None to download MNIST.
 
     Raises:
         InvariantError: A file is missing or holds something else.
@@ -110,6 +112,9 @@ def load_mnist(data_dir: str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tenso
     """
     if data_dir is None:
         return _downloaded()
+    archive = image_archive(Path(data_dir))
+    if archive is not None and _place(Path(data_dir), FILES["train"][0]) is None:
+        return read_archive(archive, SIDE)
     train, test = (_pair(Path(data_dir), *FILES[part]) for part in ("train", "test"))
     return train, test
 
@@ -149,10 +154,14 @@ def _scaled(pixels: Tensor) -> Tensor:
     return pixels.float()[:, None] / 255
 
 
+def _place(folder: Path, name: str) -> Path | None:
+    places = (place / file for place in (folder, folder / "mnist") for file in (name, name.removesuffix(".gz")))
+    return next((place for place in places if place.is_file()), None)
+
+
 def _read(folder: Path, name: str) -> Tensor:
     """The array of an idx file, uint8: two zero bytes, the type (8), the dimensions, their sizes, the values."""
-    places = (place / file for place in (folder, folder / "mnist") for file in (name, name.removesuffix(".gz")))
-    path = next((place for place in places if place.is_file()), None)
+    path = _place(folder, name)
     if path is None:
         raise InvariantError(
             f"Expected MNIST's file {name} in {folder} but there is none; download it, or give no folder."
