@@ -44,12 +44,15 @@ if TYPE_CHECKING:
 RECIPE = "molecules-permutation-vae"
 TITLE = "Molecules as graphs: an equivariant auto-encoder with one latent number a node, raw and sorted"
 PROPERTIES, DECODING, PATHS = "R² of properties", "Molecules decoded from latents", "Paths between two molecules"
+BANK, QUICK_BANK, STEPS, SHOWN = 10_000, 2000, 20, 2000
 NOTES = (
     "Molecules come in a random order of their nodes, but where 'order of the SMILES' is said.",
+    f"Probes are fitted on {BANK:,} molecules, {QUICK_BANK:,} in the quick run. A forest learns part of the symmetry "
+    "from many molecules in random orders, so that sorting adds less to it than to neighbours.",
     "Nodes that a symmetry of the molecule exchanges get the same number, and then the same bonds from any equivariant "
     "decoder; a molecule could be rebuilt if that contradicts none of its bonds.",
-    f"A path has 20 steps on a straight line between the latents of two molecules of the validation set; it is smooth "
-    f"if no step changes more than {SMOOTH} of the 45 entries (nodes and pairs of nodes). Valid: RDKit accepts it, and "
+    f"A path has {STEPS} steps on a straight line between the latents of two molecules of the validation set; it is "
+    f"smooth if no step changes more than {SMOOTH} of the 45 entries (nodes and pairs of nodes). Valid: RDKit accepts it, and "
     "it is in one piece.",
 )
 QUICK = {"data.limit": 8000, "trainer.max_epochs": 80}
@@ -60,7 +63,6 @@ PROBES = ("kNN", "ridge", "forest")
 NAMES = {"logp": "logP", "mol_weight": "weight"}
 """Of properties, where they differ from the column's."""
 SAME = "same graph as from raw latents"
-BANK, QUICK_BANK, STEPS, SHOWN = 10_000, 2000, 20, 2000
 
 
 class Moved(NamedTuple):
@@ -120,17 +122,22 @@ def draw(found: dict[int, list[Row]], folder: Path) -> list[Path]:
 def expected(tables: list[Table]) -> list[Claim]:
     """Sorting helps the regression of two properties at least, and changes no molecule."""
     found = {table.title: table for table in tables}
-    best = {label: _best(found[PROPERTIES], label) for label in LINES}
-    gains = {name: best["sorted"][name].mean - best["raw"][name].mean for name in best["raw"]}
     same_graph = found[DECODING].mean("sorted", SAME)
     return [
-        Claim(
-            "the best probe of sorted latents has an R² at least 0.2 above the best of raw ones, for two properties",
-            ", ".join(f"{name} {gain:+.2f}" for name, gain in gains.items()),
-            sum(gain >= 0.2 for gain in gains.values()) >= 2,
-        ),
+        *(_gain(found[PROPERTIES], probe) for probe in PROBES),
         Claim("what is decoded is the same for all molecules, sorted or not", f"{same_graph:.2%}", same_graph == 1),
     ]
+
+
+def _gain(table: Table, probe: str) -> Claim:
+    """What sorting adds to the R² of one probe."""
+    columns = [column for column in table.columns if column.endswith(f", {probe}")]
+    gains = {column.rpartition(", ")[0]: table.mean("sorted", column) - table.mean("raw", column) for column in columns}
+    return Claim(
+        f"sorting the latents raises the R² of two properties by at least 0.2: {probe}",
+        ", ".join(f"{name} {gain:+.2f}" for name, gain in gains.items()),
+        sum(gain >= 0.2 for gain in gains.values()) >= 2,
+    )
 
 
 def headline(tables: list[Table]) -> list[Headline]:

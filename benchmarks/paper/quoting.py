@@ -37,11 +37,12 @@ def write_quotes(out: Path, results: str) -> list[Path]:
         _, end, after = rest.partition(END)
         if not (start and end) or END in before or START in rest or END in after:
             raise ValueError(f"Expected {START} once and then {END} once in {page}; mend the page.")
-        page.write_text("\n".join([before + start, "", *_table(out, results), "", end + after]), encoding="utf-8")
+        page.write_text("\n".join([before + start, "", *quoted(out, results), "", end + after]), encoding="utf-8")
     return list(marked)
 
 
-def _table(out: Path, results: str) -> list[str]:
+def quoted(out: Path, results: str) -> list[str]:
+    """Lines of the table, from the results of the recipes in a checkout."""
     rows, runs = [], []
     for recipe in SECTIONS:
         path = out / "hub_configs" / recipe / results

@@ -246,8 +246,12 @@ def test_a_page_with_half_of_the_marks_is_left_alone(quoted, tmp_path, marks):
     assert page.read_text() == marks.format(start=quoted.START, end=quoted.END)
 
 
-def test_the_pages_here_have_their_marks(quoted):
+def test_the_pages_here_quote_the_results_here(paper):
+    from benchmarks.paper.publishing import RESULTS
+    from benchmarks.paper.quoting import END, PAGES, START, quoted
+
     root = Path(__file__).parents[2]
-    for name in quoted.PAGES:
-        text = (root / name).read_text(encoding="utf-8")
-        assert text.count(quoted.START) == text.count(quoted.END) == 1, name
+    lines = "\n".join(quoted(root, RESULTS))
+    assert lines.count("| rotated-mnist-c8 |") == 1
+    for name in PAGES:
+        assert f"{START}\n\n{lines}\n\n{END}" in (root / name).read_text(encoding="utf-8"), name
