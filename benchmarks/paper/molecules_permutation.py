@@ -52,8 +52,8 @@ NOTES = (
     "Nodes that a symmetry of the molecule exchanges get the same number, and then the same bonds from any equivariant "
     "decoder; a molecule could be rebuilt if that contradicts none of its bonds.",
     f"A path has {STEPS} steps on a straight line between the latents of two molecules of the validation set; it is "
-    f"smooth if no step changes more than {SMOOTH} of the 45 entries (nodes and pairs of nodes). Valid: RDKit accepts it, and "
-    "it is in one piece.",
+    f"smooth if no step changes more than {SMOOTH} of the 45 entries (nodes and pairs of nodes). Valid: RDKit accepts "
+    "it, and it is in one piece.",
 )
 QUICK = {"data.limit": 8000, "trainer.max_epochs": 80}
 REPRESENTATION = f"S{NODES}: {NODES} points"
