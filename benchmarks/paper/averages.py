@@ -29,7 +29,9 @@ class Mean(NamedTuple):
             return f"{self.mean:.0f}"
         digits = 3 if abs(self.mean) < 100 else 1
         text = f"{self.mean:.2g}" if 0 < abs(self.mean) < 1e-3 else f"{self.mean:.{digits}f}"
-        return text if self.half is None else f"{text} ± {self.half:.2g}"
+        if self.half is None:
+            return text
+        return f"{text} ± {self.half:.0f}" if self.half >= 100 else f"{text} ± {self.half:.2g}"
 
 
 class Table(NamedTuple):
