@@ -1,7 +1,6 @@
 """A network of one hidden layer as a probe, for classes and for values.
 
-scikit-learn's keeps its learning rate: in 40 epochs on 920 features of QM7 it erred by 13 to 19 kcal/mol where this one
-errs by 3, in a twentieth of the time.
+scikit-learn's keeps its learning rate, and on wide features it is far from its best when its epochs are over.
 """
 
 from __future__ import annotations
