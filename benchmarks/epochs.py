@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for recipe, network, changes in tqdm(NETWORKS, unit="network"):
             try:
                 count, seconds = epoch(recipe, changes, options.data_dir, images, Path(folder))
-            except (InvariantError, ImportError) as error:
+            except (InvariantError, ImportError, ValueError) as error:  # ValueError: fewer images
                 print(f"benchmarks.epochs: {error}", file=sys.stderr)
                 return 2
             rows.append([recipe, network, f"{count:,}", f"{seconds:.1f}", f"{count / seconds:,.0f}"])

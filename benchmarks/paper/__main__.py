@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
-from benchmarks.paper.publishing import RESULTS, write_paper, write_recipe
+from benchmarks.paper.publishing import write_paper, write_recipe
 from benchmarks.paper.quoting import write_quotes
 from benchmarks.paper.sections import SECTIONS, available, section
 from benchmarks.paper.store import Store
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.command = _command(options, argv)
     store = Store(options.work, quick=options.quick)
     stopped = _measured(options, seeds, store, out)
-    print(write_paper(out, options.command), *write_quotes(out, RESULTS), sep="\n")
+    print(write_paper(out, options.command), *write_quotes(out), sep="\n")
     for recipe, error in stopped.items():
         print(f"benchmarks.paper: {recipe} was not measured. {error}", file=sys.stderr)
     return 2 if stopped else 0

@@ -14,7 +14,7 @@ from benchmarks.paper.probing import Labelled, probe_accuracies
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import Fitted, fitted
 from benchmarks.paper.sections import Claim, Headline, Row
-from benchmarks.paper.turned_digits import of_set
+from benchmarks.paper.turned_digits import ASKED, of_set
 from lightning_invariant import projections as P
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions import ImageAction, mean_distance
@@ -39,7 +39,6 @@ SAMPLES = (1, 2, 4, 8, 16, 32)
 MAPS = {"mean": P.SampledMean, "max": P.SampledMax}
 RESIDUAL, ERROR = "residual", "invariance error"
 CHUNK = 64
-ASKED = "accuracy of 5 nearest upright digits on turned ones"
 
 
 class Sizes(NamedTuple):

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.paper.averages import tables_of
+from benchmarks.paper.publishing import RESULTS
 from benchmarks.paper.sections import SECTIONS, section
 
 if TYPE_CHECKING:
@@ -17,12 +18,11 @@ START, END = "<!-- from here, python -m benchmarks.paper writes -->", "<!-- to h
 COLUMNS = ("recipe", "asked of the latents", "raw", "projected")
 
 
-def write_quotes(out: Path, results: str) -> list[Path]:
+def write_quotes(out: Path) -> list[Path]:
     """Put the table of all recipes' main figures between the marks of each page that has them.
 
     Args:
         out: Checkout, or a folder laid out as one; pages that are not there are not made.
-        results: Name of a recipe's file of results.
 
     Returns:
         The pages that were written.
@@ -37,15 +37,15 @@ def write_quotes(out: Path, results: str) -> list[Path]:
         _, end, after = rest.partition(END)
         if not (start and end) or END in before or START in rest or END in after:
             raise ValueError(f"Expected {START} once and then {END} once in {page}; mend the page.")
-        page.write_text("\n".join([before + start, "", *quoted(out, results), "", end + after]), encoding="utf-8")
+        page.write_text("\n".join([before + start, "", *quoted(out), "", end + after]), encoding="utf-8")
     return list(marked)
 
 
-def quoted(out: Path, results: str) -> list[str]:
+def quoted(out: Path) -> list[str]:
     """Lines of the table, from the results of the recipes in a checkout."""
     rows, runs = [], []
     for recipe in SECTIONS:
-        path = out / "hub_configs" / recipe / results
+        path = out / "hub_configs" / recipe / RESULTS
         headline = getattr(section(recipe), "headline", None)
         if headline is None or not path.is_file():
             continue

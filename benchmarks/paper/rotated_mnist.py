@@ -12,6 +12,7 @@ from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import fitted
 from benchmarks.paper.sections import Claim, Headline, Row
 from benchmarks.paper.turned_digits import (
+    ASKED,
     COPIES,
     ELEMENTS,
     FULL,
@@ -37,7 +38,6 @@ UPRIGHT, TURNED = "Probes fitted on upright digits", "Probes fitted on turned di
 BEST, ALONE = "MaxFilter 1024", "invariant by itself"
 SIZES = (32, 64, 256, 1024)
 RANDOM = ("RandomFeatures", "MaxFilter", "SortedCoorbits")
-ASKED = "accuracy of 5 nearest upright digits on turned ones"
 NOTES = (
     "Queries are test digits turned bilinearly by uniformly drawn angles; the network was trained on upright digits.",
     "kNN: 5 neighbours. Ridge, logistic regression and an MLP of 128 hidden units are fitted on the same bank.",

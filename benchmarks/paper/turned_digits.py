@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADS, ELEMENTS, HOLDS = "The networks' own classifiers", "Equivariance error by angle", "The symmetry that holds"
+ASKED = "accuracy of 5 nearest upright digits on turned ones"
 COPIES = 8
 """Turned copies of each bank image for the probe that is augmented."""
 LIMITS = (1e-3, 0.05, 0.3)

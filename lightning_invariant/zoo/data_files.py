@@ -31,7 +31,8 @@ def data_file(
     for candidate in (folder / name for name in names for folder in folders):
         if candidate.is_file():
             return candidate
-    others = sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir() if _ends(path, endings))
+    files = (path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file())
+    others = sorted(path for path in files if path.name.endswith(endings))
     if len(others) == 1:
         return others[0]
     got = f" with {', '.join(path.name for path in others)}" if others else ""
@@ -40,7 +41,3 @@ def data_file(
         f"Expected a data folder with {' or '.join(names)}{alone}, {holds}, but got {str(data_dir)!r}{got}. {source} "
         "Give the folder with --data-dir (benchmarks) or --data.data_dir (recipes)."
     )
-
-
-def _ends(path: Path, endings: tuple[str, ...]) -> bool:
-    return path.is_file() and path.name.endswith(endings) if endings else False

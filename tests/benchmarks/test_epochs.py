@@ -25,6 +25,11 @@ def test_quick_writes_no_table(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_set_with_fewer_images_is_one_message(tmp_path, capsys):
+    assert epochs.main(["--data-dir", str(write_tiny_mnist(tmp_path)), "--threads", "1"]) == 2
+    assert "Expected at most 240 images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["nowhere", "."])
 def test_a_folder_without_the_images_is_named(tmp_path, name, capsys):
     assert epochs.main(["--quick", "--data-dir", str(tmp_path / name), "--threads", "1"]) == 2

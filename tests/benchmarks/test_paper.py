@@ -242,16 +242,15 @@ def test_a_page_with_half_of_the_marks_is_left_alone(quoted, tmp_path, marks):
     page = tmp_path / "README.md"
     page.write_text(marks.format(start=quoted.START, end=quoted.END))
     with pytest.raises(ValueError, match="mend the page"):
-        quoted.write_quotes(tmp_path, "results.json")
+        quoted.write_quotes(tmp_path)
     assert page.read_text() == marks.format(start=quoted.START, end=quoted.END)
 
 
 def test_the_pages_here_quote_the_results_here(paper):
-    from benchmarks.paper.publishing import RESULTS
     from benchmarks.paper.quoting import END, PAGES, START, quoted
 
     root = Path(__file__).parents[2]
-    lines = "\n".join(quoted(root, RESULTS))
+    lines = "\n".join(quoted(root))
     assert lines.count("| rotated-mnist-c8 |") == 1
     for name in PAGES:
         assert f"{START}\n\n{lines}\n\n{END}" in (root / name).read_text(encoding="utf-8"), name
