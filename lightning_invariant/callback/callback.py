@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from lightning_invariant.callback.arguments import (
+    require_drawable,
+    require_known,
+    require_monitorable,
+    require_positive,
+)
 from lightning_invariant.callback.budget import Budget
 from lightning_invariant.callback.collector import Collector
 from lightning_invariant.callback.content import Content
@@ -34,13 +40,12 @@ from lightning_invariant.callback.source import LatentFunction, Source
 from lightning_invariant.callback.survey import TRIED, Survey
 from lightning_invariant.callback.tap import Pool
 from lightning_invariant.errors import LayerError
-from lightning_invariant.groups import Representation, Sampled
+from lightning_invariant.groups import Representation
 from lightning_invariant.groups.actions import InputAction
-from lightning_invariant.probes import DEFAULT_PROBES, PROBES, ProbeName
+from lightning_invariant.probes import DEFAULT_PROBES, ProbeName
 from lightning_invariant.projections import Projection, choose
 from lightning_invariant.tracking import Report, publish
 from lightning_invariant.tracking.figures import Reduction
-from lightning_invariant.tracking.umap_layout import require_umap
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningModule, Trainer
@@ -132,16 +137,16 @@ class InvariantCallback(*callback_bases()):
     ) -> None:
         super().__init__()
         self.representation = Representation.parse(representation)
-        _require_monitorable(self.representation)
-        _require_positive(
+        require_monitorable(self.representation)
+        require_positive(
             every_n_validations=every_n_validations,
             bank_size=bank_size,
             sample_size=sample_size,
             max_bytes=max_bytes,
             neighbours=neighbours,
         )
-        _require_known(probes)
-        _require_drawable(scatter)
+        require_known(probes)
+        require_drawable(scatter)
         self.projection = projection if projection is not None else _default(self.representation, features, mask)
         if self.projection.representation != self.representation:
             raise ValueError(
@@ -386,30 +391,3 @@ class InvariantCallback(*callback_bases()):
 
 def _default(representation: Representation, features: int | None, mask: Any) -> Projection:
     return choose(representation, features) if mask is None else default_masked(representation, features)
-
-
-def _require_monitorable(representation: Representation) -> None:
-    if isinstance(representation.group, Sampled):
-        raise ValueError(
-            f"Expected a group that acts on single latents but got {representation.group}, which is known by samples "
-            "of the input only; name the symmetry that the augmentation approximates, such as 'C4: 64 trivial'."
-        )
-
-
-def _require_known(probes: Sequence[str]) -> None:
-    wrong = [name for name in ([probes] if isinstance(probes, str) else probes) if name not in PROBES]
-    if wrong or isinstance(probes, str):
-        raise ValueError(f"Expected a list of probes among {', '.join(PROBES)} but got {wrong or probes!r}.")
-
-
-def _require_drawable(scatter: str) -> None:
-    if scatter not in ("pca", "umap"):
-        raise ValueError(f"Expected scatter 'pca' or 'umap' but got {scatter!r}.")
-    if scatter == "umap":
-        require_umap()
-
-
-def _require_positive(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"Expected {name} of at least 1 but got {number}.")
