@@ -37,6 +37,7 @@ types: $(VENV)/.dev ## check types
 bench: $(VENV)/.dev ## run the benchmarks; ESCNN_PYTHON=path measures beside escnn too
 	$(BIN)/python -m benchmarks.projections
 	$(BIN)/python -m benchmarks.probes
+	$(BIN)/python -m benchmarks.quotient
 	$(BIN)/python -m benchmarks.projector
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.resilience

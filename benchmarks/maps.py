@@ -40,7 +40,7 @@ def moved(representation: Representation, z: Tensor, generator: torch.Generator,
     """Latents moved by random elements: one for all, or one for each copy ("channels") or term ("terms")."""
     out = torch.empty_like(z)
     for cut in _cuts(representation, apart):
-        out[:, cut] = representation.move(z, representation.group.sample(len(z), generator))[:, cut]
+        out[:, cut] = representation.transform(z, representation.group.sample(len(z), generator))[:, cut]
     return out
 
 

@@ -1,4 +1,4 @@
-"""What the callback adds to a training: a small convolutional network with it and without, in turn.
+"""What the callback adds to a training run: a small convolutional network with it and without, in turn.
 
 Run: python -m benchmarks.overhead [--json FILE] [--quick]
 """
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 3, 10, 2_000, 1_000, 64
+ROUNDS, EPOCHS, ROWS, VALIDATION, BATCH = 5, 10, 2_000, 1_000, 64
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "once": {"every_n_validations": 10**6},
     "whole": {"max_overhead": None},
 }
-"""Default settings; one report in the whole training; a whole report at every validation."""
-HOOKS = ("on_train_batch_start", "on_validation_batch_start", "on_validation_batch_end")
+"""Default settings; one report in the whole run; all samples at every validation."""
+HOOKS = ("on_validation_batch_start", "on_validation_batch_end")
 COLUMNS = [
     "training",
     "bare, s",
@@ -48,11 +48,12 @@ COLUMNS = [
     "added processor time, %",
     "of its own count, %",
     "reports",
+    "queries",
 ]
 
 
 class Network(pl.LightningModule):
-    """Quarter-turn convolutions on 28 x 28 pictures, ten classes."""
+    """Quarter-turn convolutions on images of 28 x 28, ten classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Timed(InvariantCallback):
         return timed
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.reports += not trainer.sanity_checking and self.report.step == trainer.global_step
+        self.reports += self.report is not None and self.report.step == trainer.global_step
 
 
 class Epochs(pl.Callback):
@@ -134,34 +135,52 @@ def train(callbacks: list[pl.Callback], epochs: int, rows: int, folder: str) -> 
     return time.perf_counter() - started, time.process_time() - busy, clock.seconds
 
 
-def compare(name: str, settings: dict[str, Any], rounds: int, epochs: int, rows: int, folder: str) -> dict[str, Any]:
-    """Bare and watched trainings in turn; the order changes from round to round."""
-    wall: dict[bool, list[float]] = {False: [], True: []}
-    busy: dict[bool, list[float]] = {False: [], True: []}
-    quiet: list[float] = []
-    seen = None
+def compare(cases: dict[str, dict[str, Any]], rounds: int, epochs: int, rows: int, folder: str) -> list[dict[str, Any]]:
+    """Bare and watched runs in turn; each round has one bare run, and its order changes from round to round."""
+    names: list[str | None] = [None, *cases]
+    wall: dict[str | None, list[float]] = {name: [] for name in names}
+    busy: dict[str | None, list[float]] = {name: [] for name in names}
+    quiet: dict[str, list[float]] = {name: [] for name in cases}
+    seen: dict[str, Timed] = {}
     for number in range(rounds):
-        seen = Timed(**settings)
-        epochs_of: dict[bool, list[float]] = {}
-        for watched in (False, True) if number % 2 == 0 else (True, False):
-            seconds, processor, epochs_of[watched] = train([seen] if watched else [], epochs, rows, folder)
-            wall[watched].append(seconds)
-            busy[watched].append(processor)
-        if epochs > 2:
-            middle = slice(1, -1)  # neither the first report nor the last
-            pairs = zip(epochs_of[True][middle], epochs_of[False][middle], strict=True)
-            quiet.append(100 * (statistics.median(w / b for w, b in pairs) - 1))
-    ratios = _added(wall)
+        epochs_of: dict[str | None, list[float]] = {}
+        turn = number % len(names)
+        for name in (*names[turn:], *names[:turn]):
+            if name is not None:
+                seen[name] = Timed(**cases[name])
+            seconds, processor, epochs_of[name] = train([] if name is None else [seen[name]], epochs, rows, folder)
+            wall[name].append(seconds)
+            busy[name].append(processor)
+        middle = slice(1, -1)  # neither the first report nor the last
+        for name in cases:
+            pairs = list(zip(epochs_of[name][middle], epochs_of[None][middle], strict=True))
+            if pairs:
+                quiet[name].append(100 * (statistics.median(w / b for w, b in pairs) - 1))
+    return [_result(name, wall, busy, quiet[name], seen[name], epochs) for name in cases]
+
+
+def _result(
+    name: str,
+    wall: dict[str | None, list[float]],
+    busy: dict[str | None, list[float]],
+    quiet: list[float],
+    seen: Timed,
+    epochs: int,
+) -> dict[str, Any]:
+    report = seen.report
+    assert report is not None
     hooks = {hook: [1e6 * s for s in seconds] for hook, seconds in seen.seconds.items()}
+    ratios = _added(wall[None], wall[name])
     return {
         "training": name,
-        "bare_s": statistics.median(wall[False]),
-        "watched_s": statistics.median(wall[True]),
+        "bare_s": statistics.median(wall[None]),
+        "watched_s": statistics.median(wall[name]),
         "added_percent": statistics.median(ratios),
         "rounds_percent": ratios,
-        "processor_percent": statistics.median(_added(busy)),
+        "processor_percent": statistics.median(_added(busy[None], busy[name])),
         "quiet_epochs_percent": statistics.median(quiet) if quiet else float("nan"),
-        "own_percent": 100 * seen.report.scalars["invariant/overhead"],
+        "own_percent": 100 * report.scalars["invariance/overhead"],
+        "queries": int(report.scalars["invariance/queries"]),
         "reports": f"{seen.reports} of {epochs}",
         "hooks_us": {hook: [statistics.mean(us), statistics.median(us), max(us)] for hook, us in hooks.items()},
     }
@@ -181,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cases = {name: CASES[name] for name in options.cases}
     with tempfile.TemporaryDirectory() as folder, silence():
         train([Timed()], 1, 256, folder)  # imports and first calls
-        results = [compare(name, case, rounds, epochs, rows, folder) for name, case in cases.items()]
+        results = compare(cases, rounds, epochs, rows, folder)
     print(report(results, command, rounds, epochs, rows, save=not options.quick))
     if options.json:
         write_json(options.json, {"overhead": results}, command)
@@ -206,19 +225,19 @@ def silence() -> Iterator[None]:
 def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int, rows: int, *, save: bool) -> str:
     """The tables as text, written to the results folder if asked."""
     keys = ["training", "bare_s", "watched_s", "added_percent", "rounds_percent", "processor_percent"]
-    keys += ["own_percent", "reports"]
+    keys += ["own_percent", "reports", "queries"]
     cells = [[_cell(result[key]) for key in keys] for result in results]
     once = [result for result in results if result["training"] == "once"]
     notes = [
-        f"{rounds} rounds of {epochs} epochs on {rows:,} pictures of 28 x 28, bare and watched in turn; medians.",
-        "default: default settings; once: one report in the whole training; whole: max_overhead=None, a whole report "
-        "at every validation.",
+        f"{rounds} rounds of {epochs} epochs on {rows:,} images of 28 x 28, bare and watched in turn; medians.",
+        "default: default settings; once: one report in the whole run; whole: max_overhead=None, all samples at every "
+        "validation.",
         *(f"Epochs without a report (the middle ones of 'once'): {r['quiet_epochs_percent']:+.2f}%." for r in once),
         *(
             f"`{hook}`: mean {us[0]:.0f} µs a batch, median {us[1]:.0f} µs, most {us[2]:.0f} µs."
             for hook, us in results[0]["hooks_us"].items()
         ),
-        "All of a report counts, points and pictures for TensorBoard included.",
+        "All of a report counts, points and figures for TensorBoard included. No hook of ours runs in training steps.",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = RESULTS if save else Path(scratch)
@@ -226,9 +245,9 @@ def report(results: list[dict[str, Any]], command: str, rounds: int, epochs: int
         return path.read_text(encoding="utf-8")
 
 
-def _added(times: dict[bool, list[float]]) -> list[float]:
+def _added(bare: list[float], watched: list[float]) -> list[float]:
     """What the callback adds to the time of each round, in percent."""
-    return [100 * (watched / bare - 1) for bare, watched in zip(times[False], times[True], strict=True)]
+    return [100 * (with_it / without - 1) for without, with_it in zip(bare, watched, strict=True)]
 
 
 def _cell(value: Any) -> Any:

@@ -1,8 +1,9 @@
-"""Nearest neighbours and ridge regression beside scikit-learn, faiss, the usual torch code and the bare matrix product.
+"""The mathematics of one report beside its bare products, and its probes beside those of other libraries.
 
-Run: python -m benchmarks.probes [--json FILE] [--quick]
+Run: python -m benchmarks.probes [--json FILE] [--quick] [--stable-pretraining PYTHON]
 
-faiss-cpu and scikit-learn are compared where they are installed.
+faiss-cpu and scikit-learn are compared where they are installed, stable-pretraining where the Python of an environment
+that has it is given. The report runs on one thread and is timed in processor seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
+import json
 import math
 import os
 import subprocess
@@ -20,13 +22,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.tables import RESULTS, write_json, write_table
-from lightning_invariant.probes import accuracy, knn_predict, ridge_fit
+from benchmarks.tables import RESULTS, Section, write_json, write_report
+from lightning_invariant.evaluation import Latents, evaluate, findings
+from lightning_invariant.evaluation.evaluate import FEW
+from lightning_invariant.groups import Representation
+from lightning_invariant.metrics import spectrum
+from lightning_invariant.probes import KNN, Ridge, accuracy, knn_predict, ridge_fit
+from lightning_invariant.projections import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
+
+    from lightning_invariant.probes.knn import Metric
 
     Method = Callable[[Tensor, Tensor, Tensor], Tensor | None]
 
@@ -41,9 +50,34 @@ COLUMNS = [
     "accuracy, %",
     "extra MiB",
 ]
-TARGETS = (
-    "Aimed at: at most 1.1 times the fastest other, at most 1.3 times the bare product, under 40 MiB extra memory."
-)
+REPORT, REPORT_SIZES = 1_000, (64, 256, 512, 1024, 2048, 4096)
+"""Rows of bank and queries of one report, and numbers of a latent."""
+LARGEST = 512
+"""Features that are asked for where latents have more than 256 numbers."""
+REPORT_COLUMNS = [
+    "d",
+    "whole report, s",
+    "of it projecting, s",
+    "findings, s",
+    "bare products, s",
+    "report without projecting, times these",
+    "kNN of one side, s",
+    "linear of one side, s",
+    "rank of 256 rows, s",
+    "rank of all rows, s",
+]
+PEER_COLUMNS = [
+    "d",
+    "product here, s",
+    "product there, s",
+    "kNN, s",
+    "OnlineKNN, s",
+    "kNN over OnlineKNN",
+    "rank, s",
+    "RankMe, s",
+    "rank over RankMe",
+]
+PEER = Path(__file__).with_name("probes_stable_pretraining.py")
 
 
 def latents(count: int, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -62,7 +96,7 @@ def bare_product(bank: Tensor, classes: Tensor, queries: Tensor) -> None:
         torch.mm(block, bank.T, out=out[: len(block)])
 
 
-def ours(metric: str) -> Method:
+def ours(metric: Metric) -> Method:
     return lambda bank, classes, queries: knn_predict(bank, classes, queries, k=K, metric=metric)
 
 
@@ -119,7 +153,7 @@ def plain_ridge(bank: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
     return ((queries - mean) @ weight + onehot.mean(0)).argmax(1)
 
 
-KNN: dict[str, Method] = {
+KNN_METHODS: dict[str, Method] = {
     "bare product": bare_product,
     "ours, Euclidean": ours("euclidean"),
     "ours, cosine": ours("cosine"),
@@ -127,13 +161,13 @@ KNN: dict[str, Method] = {
     "scikit-learn brute": scikit_knn,
     "faiss-cpu flat L2": faiss_knn,
 }
-RIDGE: dict[str, Method] = {
+RIDGE_METHODS: dict[str, Method] = {
     "bare product": ridge_product,
     "ours": our_ridge,
     "torch normal equations": plain_ridge,
     "scikit-learn": scikit_ridge,
 }
-TASKS = {"kNN": KNN, "ridge": RIDGE}
+TASKS = {"kNN": KNN_METHODS, "ridge": RIDGE_METHODS}
 NEEDS = {"scikit": "sklearn", "faiss": "faiss"}
 
 
@@ -201,30 +235,143 @@ def _cells(row: dict[str, Any]) -> list[Any]:
     return own + ["" if row[key] is None else f"{row[key]:.1f}" for key in ("accuracy", "extra_mib")]
 
 
+def report_latents(size: int) -> Latents:
+    """Ten classes of C8 latents; every query is transformed, with a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    representation = Representation.parse(f"C8: {size // 8} regular")
+    labels = torch.randint(CLASSES, (REPORT,), generator=generator)
+    z = representation.random(CLASSES, generator)[labels] + 0.7 * representation.random(REPORT, generator)
+    z = representation.transform(z, representation.group.sample(REPORT, generator)).float()
+    queries, elements = torch.randperm(REPORT, generator=generator), representation.group.sample(REPORT, generator)
+    moved = representation.transform(z[queries], elements)
+    moved = moved + 0.05 * torch.randn(moved.shape, generator=generator)
+    return Latents(z, labels, None, queries, moved, elements, round_trip=torch.zeros(REPORT))
+
+
+def report_rows(sizes: Sequence[int], rounds: int) -> list[dict[str, float]]:
+    """Least processor seconds of interleaved rounds."""
+    return [report_row(size, rounds) for size in sizes]
+
+
+def report_row(size: int, rounds: int) -> dict[str, float]:
+    latents = report_latents(size)
+    representation = Representation.parse(f"C8: {size // 8} regular")
+    projection = choose(representation, None if size <= 256 else LARGEST)
+    found = evaluate(latents, projection)
+    bank, moved, own, labels = latents.bank, latents.transformed, latents.own, latents.labels
+    assert moved is not None
+    assert labels is not None
+
+    def projecting() -> None:
+        for part in (bank, moved):
+            projection(part)
+
+    def bare() -> None:
+        """For each side distances from queries to bank, and a Gram matrix, its factor and two solutions for ridge."""
+        for a, b in ((bank, moved), (found.features, found.transformed_features)):
+            assert a is not None
+            assert b is not None
+            torch.mm(b, a.T)
+            small = a if a.shape[1] <= a.shape[0] else a.T
+            gram = torch.mm(small.T, small)
+            gram.diagonal().add_(float(gram.trace()))
+            torch.linalg.cholesky(gram)
+            torch.mm(a, gram) if a.shape[1] <= a.shape[0] else torch.mm(b, a.T)
+
+    tasks = {
+        "whole": lambda: evaluate(latents, projection),
+        "projecting": projecting,
+        "findings": lambda: findings(found, projection, "encoder"),
+        "bare": bare,
+        "product": lambda: moved @ bank.T,
+        "knn": lambda: KNN().leave_out(bank, labels, [moved], [own]),
+        "linear": lambda: Ridge().leave_out(bank, labels, [moved], [own]),
+        "rank_few": lambda: spectrum(bank[:FEW]),
+        "rank": lambda: spectrum(bank),
+    }
+    seconds = dict.fromkeys(tasks, math.inf)
+    with torch.no_grad():
+        for number in range(rounds + 1):
+            for name, task in tasks.items():
+                start = time.process_time()
+                task()
+                if number:
+                    seconds[name] = min(seconds[name], time.process_time() - start)
+    return {"size": float(size), **seconds}
+
+
+def report_cells(row: dict[str, float]) -> list[Any]:
+    rest = (row["whole"] - row["projecting"]) / row["bare"]
+    names = ("whole", "projecting", "findings", "bare"), ("knn", "linear", "rank_few", "rank")
+    return [int(row["size"]), *(row[name] for name in names[0]), rest, *(row[name] for name in names[1])]
+
+
+def peer_rows(python: str, rows: list[dict[str, float]], rounds: int) -> tuple[list[list[Any]], dict[str, Any]]:
+    """stable-pretraining's times beside ours, size by size."""
+    sizes = [str(int(row["size"])) for row in rows]
+    command = [python, str(PEER), str(REPORT), str(rounds), *sizes]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = json.loads(done.stdout.splitlines()[-1])
+    cells = []
+    for ours, theirs in zip(rows, found["rows"], strict=True):
+        knn, rank = (ours[name] / theirs[name] for name in ("knn", "rank"))
+        both = [ours["product"], theirs["product"], ours["knn"], theirs["knn"], knn, ours["rank"], theirs["rank"], rank]
+        cells.append([int(ours["size"]), *both])
+    return cells, found
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
-    parser.add_argument("--quick", action="store_true", help="a fifth of the points, two rounds, no table")
+    parser.add_argument("--quick", action="store_true", help="few and small latents, two rounds, no table")
+    parser.add_argument("--stable-pretraining", metavar="PYTHON", help="Python of an environment that has it")
     parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.memory_of:
         task, name, count, size = options.memory_of
         print(_memory(task, name, int(count), int(size)))
         return
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-    count, rounds = (2_000, 2) if options.quick else (10_000, 15)
+    sizes, rounds = (REPORT_SIZES[:2], 2) if options.quick else (REPORT_SIZES, 7)
+    torch.set_num_threads(1)
+    report = report_rows(sizes, rounds)
+    sections = [
+        Section(
+            "Mathematics of one report",
+            REPORT_COLUMNS,
+            [report_cells(row) for row in report],
+            [
+                f"{REPORT} bank rows, all of them queries; C8 on regular fields; one thread, processor seconds, least "
+                f"of {rounds} rounds. Features: {LARGEST} above 256 numbers, else what `choose` takes.",
+                "Bare products, for raw latents and features: queries times bank in float32, and the Gram matrix, "
+                "Cholesky factor and one more product of its size for the ridge.",
+            ],
+        )
+    ]
+    results: dict[str, Any] = {"report": report}
+    if options.stable_pretraining:
+        cells, found = peer_rows(options.stable_pretraining, report, rounds)
+        told = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+        note = f"Their environment: {told}. The same shapes and k; the product tells how alike the two runs were."
+        sections.append(Section("kNN and rank beside stable-pretraining", PEER_COLUMNS, cells, [note]))
+        results["stable_pretraining"] = found
+    threads = min(2, os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    count, rounds = (2_000, 2) if options.quick else (10_000, 7)
     rows = [row for task in TASKS for size in (128, 512) for row in measure(task, count, size, rounds)]
-    for row in rows:
-        print(" | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in _cells(row)))
+    results["rows"] = rows
+    note = f"{count} bank and {count} query latents, {CLASSES} classes, k = {K}; {threads} threads, {rounds} rounds."
+    sections.append(Section("Probes beside other libraries", COLUMNS, [_cells(row) for row in rows], [note]))
+    for section in sections:
+        print(f"# {section.title}", " | ".join(section.columns), sep="\n")
+        for row in section.rows:
+            print(" | ".join(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
     command = "python -m benchmarks.probes" + " --quick" * options.quick
+    command += " --stable-pretraining PYTHON" * bool(options.stable_pretraining)
     if options.json:
-        write_json(options.json, {"rows": rows}, command)
+        write_json(options.json, results, command)
     if not options.quick:
-        notes = [
-            f"{count} bank and {count} query latents, {CLASSES} classes, k = {K}; least of {rounds} rounds.",
-            TARGETS,
-        ]
-        write_table(RESULTS / "probes.md", "Probes", COLUMNS, [_cells(row) for row in rows], command, notes)
+        write_report(RESULTS / "probes.md", "Probes", sections, command)
 
 
 if __name__ == "__main__":

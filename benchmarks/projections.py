@@ -1,6 +1,6 @@
 """Projections beside the plain loop over group elements: cost, cost curves, and how much of the quotient they keep.
 
-Run: python -m benchmarks.projections [--json FILE] [--quick] [--only loop curves quality]
+Run: python -m benchmarks.projections [--json FILE] [--quick] [--only loop curves quality choice]
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.choice import COLUMNS as COLUMNS_OF_CHOICE
+from benchmarks.choice import NOTES as NOTES_ON_CHOICE
+from benchmarks.choice import choices
 from benchmarks.quality import COLUMNS, NOTES, quality
 from benchmarks.tables import RESULTS, write_json, write_table
 from lightning_invariant import projections as P
 from lightning_invariant.groups import Cyclic, FiniteGroup, Representation
-from lightning_invariant.projections.sorting_network import sort_slices
+from lightning_invariant.projections.finite.coorbits import sort_slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 THREADS = 2
+DOCS = RESULTS.parents[1] / "docs"
 ROUNDS, QUICK_ROUNDS = 9, 2
 QUICK_ROWS = 512
 LOOPS = (
@@ -43,8 +47,17 @@ CURVES = {
     "|G| of D_n, 8 regular fields, K = 2 D": [f"D{n}: 8 regular" for n in (2, 4, 8, 16, 32)],
     "regular fields of C8, K = 2 D": [f"C8: {m} regular" for m in (4, 16, 64, 256)],
     "points of S_n, one number each": [f"S{n}: {n} points" for n in (4, 16, 64, 250, 1000)],
+    "pairs of S_n, one number each": [f"S{n}: 1 pairs" for n in (4, 8, 16, 32)],
     "points of S_n, 8 numbers each": [f"S{n}: {n} points x 8" for n in (4, 16, 64, 250, 1000)],
 }
+CHOSEN = {
+    "regular fields of C8, what choose takes": [f"C8: {m} regular" for m in (4, 32, 128, 512)],
+    "vectors of O3, what choose takes": [f"O3: {m} vectors" for m in (4, 85, 341, 1365)],
+    "irreps of SO2, what choose takes": [f"SO2: {m}x1 + {m}x2" for m in (4, 64, 256, 1024)],
+    "irreps of SO3, what choose takes": [f"SO3: {4 * m}x0 + {2 * m}x1 + {m}x2" for m in (2, 17, 68, 273)],
+    "points of S_n x SO3, what choose takes": [f"S{n} x SO3: 5 points*0 + 1 points*vectors" for n in (4, 8, 16, 32)],
+}
+"""Latents up to 4,096 numbers whose map `choose` picks."""
 BATCHES = (1, 10, 100, 1_000, 10_000)
 CURVE_ROWS = 256
 Curves = dict[str, list[tuple[str, float]]]
@@ -131,9 +144,13 @@ def cost_curves(rounds: int, *, quick: bool) -> Curves:
             z = Representation.parse(text).random(CURVE_ROWS, generator)
             kinds = [P.MaxFilter, P.SortedCoorbits]
             if text.startswith("S"):
-                kinds = [P.PointSort] if " x " in text else [P.Sort]
+                kinds = [P.PairSort] if "pairs" in text else [P.PointSort] if " x " in text else [P.Sort]
             built = [kind(text) for kind in kinds]
             _add(curves, axis, text, built, z, rounds)
+    for axis, texts in CHOSEN.items():
+        for text in texts[: 2 if quick else None]:
+            z = Representation.parse(text).random(CURVE_ROWS, generator)
+            _add(curves, axis, text, [P.choose(text)], z, rounds)
     built = [P.MaxFilter("C8: 16 regular"), P.SortedCoorbits("C8: 16 regular")]
     for batch in BATCHES[: 2 if quick else None]:
         z = built[0].representation.random(batch, generator)
@@ -161,7 +178,7 @@ def draw(curves: Curves, path: Path) -> None:
         for name, points in curves.items():
             kind, along = name.split(": ", 1)
             if along == axis:
-                labels = [text.split()[1] if "fields of" in axis else text.split(":")[0] for text, _ in points]
+                labels = [_label(text, axis) for text, _ in points]
                 panel.plot(labels, [cost for _, cost in points], marker="o", label=kind)
         panel.set(title=axis, yscale="log", ylabel="µs a latent")
         panel.title.set_fontsize(9)
@@ -170,7 +187,13 @@ def draw(curves: Curves, path: Path) -> None:
     pyplot.close(figure)
 
 
-PARTS = ("loop", "curves", "quality")
+def _label(text: str, axis: str) -> str:
+    if "choose" in axis:
+        return str(Representation.parse(text).size)
+    return text.split()[1] if "fields of" in axis else text.split(":")[0]
+
+
+PARTS = ("loop", "curves", "quality", "choice")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -179,14 +202,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, help="parts to measure; all if left out")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the tables")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the table of choices")
     options = parser.parse_args(argv)
     torch.set_num_threads(THREADS)
     command = "python -m benchmarks.projections" + (" --quick" if options.quick else "")
     if len(options.only) < len(PARTS):
         command += f" --only {' '.join(options.only)}"
     options.out.mkdir(parents=True, exist_ok=True)
-    measures = {"loop": loop_table, "curves": curve_table, "quality": quality_table}
-    found = {part: measures[part](options.out, command, quick=options.quick) for part in options.only}
+    measures = {"loop": loop_table, "curves": curve_table, "quality": quality_table, "choice": choice_table}
+    folders = dict.fromkeys(PARTS, options.out) | {"choice": options.docs}
+    found = {part: measures[part](folders[part], command, quick=options.quick) for part in options.only}
     if options.json:
         write_json(options.json, found, command)
     return 0
@@ -230,6 +255,13 @@ def curve_table(out: Path, command: str, *, quick: bool) -> Curves:
 def quality_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
     rows = quality(quick=quick)
     write_table(out / "projections_quality.md", "What projections keep of the quotient", COLUMNS, rows, command, NOTES)
+    return rows
+
+
+def choice_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
+    rows = choices(quick=quick)
+    title = "What `choose` takes, for forty representations"
+    write_table(out / "projections.md", title, COLUMNS_OF_CHOICE, rows, command, NOTES_ON_CHOICE)
     return rows
 
 

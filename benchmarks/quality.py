@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from lightning_invariant import projections as P
+from lightning_invariant import quotient
 from lightning_invariant.groups import Representation
-from lightning_invariant.groups.finite_blocks import Points
+from lightning_invariant.metrics.separation import hard_negatives
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,16 @@ TASKS = (
         },
     ),
     Task(
+        "C8: 8 regular",
+        "curved",
+        0.1,
+        {"CyclicPowerSpectrum": (0,), "CyclicBispectrum": (0,), "SortedCoorbits": (110,), "MaxFilter": (110,)},
+    ),
+    *(
+        Task("SO2: 8x1 + 4x2", data, noise, {"raw": (0,), "PhaseInvariants": (0,), "CircleMaxFilter": (40, 96)})
+        for data, noise in (("clusters", 0.5), ("curved", 0.1))
+    ),
+    Task(
         "C8: 64 regular",
         "curved",
         0.1,
@@ -87,7 +98,7 @@ def latents(task: Task, n: int, seed: int) -> tuple[Tensor, Tensor]:
     representation, generator = Representation.parse(task.text), torch.Generator().manual_seed(seed)
     z, labels = (_clusters if task.data == "clusters" else _curved)(representation, n, generator)
     z = z + task.noise * representation.random(n, generator)
-    return representation.move(z, representation.group.sample(n, generator)).double(), labels
+    return representation.transform(z, representation.group.sample(n, generator)).double(), labels
 
 
 def _clusters(representation: Representation, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -103,30 +114,12 @@ def _curved(representation: Representation, n: int, generator: torch.Generator) 
 
 
 def quotient_distances(text: str, z: Tensor, w: Tensor) -> Tensor:
-    """min_g |z_i - rho(g) w_j|, shape (n, m): by elements for small groups, by assignment for S_n."""
+    """Return min_g |z_i - rho(g) w_j|, shape (n, m): by elements for small groups, else by `quotient.distance`."""
     representation = Representation.parse(text)
-    if representation.group.order <= 64:  # type: ignore[operator]  # finite groups only
-        moved = (representation.move(w, g) for g in representation.group.elements())
+    if (representation.group.order or 65) <= 64:
+        moved = (representation.transform(w, g) for g in representation.group.elements())
         return torch.stack([torch.cdist(z, other) for other in moved]).amin(dim=0)
-    from scipy.optimize import linear_sum_assignment
-
-    x, y = (v.reshape(len(v), *representation.shape) for v in (z, w))
-    squares = torch.cdist(x[:, None], y[None]).square()
-    best = [[cost[linear_sum_assignment(cost)].sum() for cost in row] for row in squares.numpy()]
-    return torch.tensor(best).sqrt()
-
-
-def channels_apart(text: str, z: Tensor, seed: int) -> Tensor:
-    """Every channel moved by an element of its own."""
-    representation, generator = Representation.parse(text), torch.Generator().manual_seed(seed)
-    block = representation.blocks[0]
-    x = z.reshape(len(z), *block.shape)
-    points = isinstance(block, Points)
-    x = x.mT if points else x
-    order = torch.rand(*x.shape, generator=generator).argsort(dim=-1) if points else None
-    shift = torch.randint(block.dim, (*x.shape[:2], 1), generator=generator)
-    x = x.gather(-1, (torch.arange(block.dim) - shift) % block.dim if order is None else order)
-    return (x.mT if points else x).flatten(1)
+    return quotient.distance(z, w, representation, pairwise=True)
 
 
 def kept(text: str, project: Callable[[Tensor], Tensor], data: tuple[Tensor, Tensor], exact: Tensor) -> list[float]:
@@ -139,7 +132,7 @@ def kept(text: str, project: Callable[[Tensor], Tensor], data: tuple[Tensor, Ten
     low, high = ratios.quantile(torch.tensor([0.01, 0.99], dtype=ratios.dtype)).tolist()
     ranks = torch.stack([v[i, j].argsort().argsort().double() for v in (found, exact)])
     nearest = [(d + torch.diag(torch.full((n,), math.inf))).argmin(dim=1) for d in (found, exact)]
-    apart = channels_apart(text, z, seed=1)
+    apart = hard_negatives(z, text, torch.Generator().manual_seed(1))
     distance = quotient_distances(text, z[:100], apart[:100]).diagonal()
     hard = (features[:100] - project(apart[:100])).norm(dim=1)[distance > 1e-6] / distance[distance > 1e-6]
     return [

@@ -1,4 +1,4 @@
-"""What survives: every fault of a Hub, a process killed at any moment, artefacts that somebody crafted.
+"""What survives: every fault of a Hub, a process killed at any moment, artefacts that somebody crafted, a busy machine.
 
 Run: python -m benchmarks.resilience [--json FILE] [--quick] [--only SECTION]
 """
@@ -25,6 +25,8 @@ SECTIONS = {
     "faults": "benchmarks.resilience_faults",
     "kills": "benchmarks.resilience_kills",
     "mutations": "benchmarks.resilience_mutations",
+    "operators": "benchmarks.resilience_operators",
+    "honest": "benchmarks.resilience_honest",
 }
 """Name of each section and its module, which has `measure(scratch, *, quick) -> Section`."""
 

@@ -20,10 +20,10 @@ from huggingface_hub.utils import _http
 
 from benchmarks.tables import Section
 from lightning_invariant import HubExport, InvariantCallback, InvariantEncoder
+from lightning_invariant.encoder.publish import check_entry
 from lightning_invariant.errors import HubError
-from lightning_invariant.hub.delivery import deliver
-from lightning_invariant.hub.publisher import Publisher
 from lightning_invariant.hub.queue import Queue
+from lightning_invariant.hub.worker import Manner, Worker, empty_queue
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit
 from tests.hub.loopback import Fault, Hub
 from tests.hub.loopback_faults import CONNECTION, CONTENT, STATUSES, Kind
@@ -38,7 +38,7 @@ NAME = "tester/digits"
 CHECKS = ("whoami", "create", "access")
 """Steps that come before the first training step alone."""
 UPLOAD = ("refs", "info", "head", "get", "validate", "preupload", "batch", "store", "commit")
-DOWNLOAD = ("info", "head", "get")
+DOWNLOAD = ("paths", "head", "get")
 KINDS: tuple[Kind, ...] = (*STATUSES, *CONNECTION, *CONTENT)
 TIMES = {1: "once", 1000: "for ever"}
 ALWAYS = {"config.json", "graph.json", "certificate.json", "model.safetensors", "README.md"}
@@ -89,8 +89,8 @@ def measure(scratch: Path, *, quick: bool = False) -> Section:
 
 @contextlib.contextmanager
 def _hub(scratch: Path) -> Iterator[Hub]:
-    def at_once(self: Publisher) -> None:
-        for outcome in deliver(self.queue, only=self.repo_id, sleep=lambda seconds: None):
+    def at_once(self: Worker) -> None:
+        for outcome in empty_queue(self.queue, Manner(check_entry, sleep=lambda seconds: None), only=self.repo_id):
             self._outcomes.append(outcome)
 
     clock = types.SimpleNamespace(sleep=lambda seconds: None, time=time.time, monotonic=time.monotonic)
@@ -100,7 +100,7 @@ def _hub(scratch: Path) -> Iterator[Hub]:
         mock.patch.object(constants, "HF_HUB_DISABLE_XET", True),
         mock.patch.object(_http, "time", clock),
         mock.patch.object(file_download, "time", clock),
-        mock.patch.object(Publisher, "_run", at_once),
+        mock.patch.object(Worker, "_run", at_once),
     ):
         hub.slow = 0.2
         yield hub
@@ -137,7 +137,7 @@ def _upload(hub: Hub, folder: Path, fault: Fault) -> dict[str, bool]:
     hub.faults.clear()
     queue = Queue(folder / "queue")
     export = HubExport(NAME, "end", queue=str(queue.folder), timeout=60)
-    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, embeddings=False, export=export)
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None, export=export)
     if fault.step in CHECKS:
         callbacks: list[Any] = [seen]
         hub.faults.plan(fault)
@@ -154,7 +154,7 @@ def _upload(hub: Hub, folder: Path, fault: Fault) -> dict[str, bool]:
     happened = bool(hub.faults.happened)
     hub.faults.clear()
     kept = len(queue.entries())
-    outcomes = [outcome.state for outcome in deliver(queue)]
+    outcomes = [outcome.state for outcome in empty_queue(queue, Manner(check_entry))]
     whole = all(
         not tree.keys() & {"config.json"} or tree.keys() >= ALWAYS
         for repository in hub.repositories.values()

@@ -17,12 +17,13 @@ from huggingface_hub import constants
 from torch import nn
 
 from benchmarks.tables import Section
+from lightning_invariant.encoder import InvariantEncoder, export_encoder
+from lightning_invariant.encoder.parity_check import check_parity, write_parity
+from lightning_invariant.encoder.publish import check_entry
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub.delivery import deliver
-from lightning_invariant.hub.proof import check_proof, write_proof
-from lightning_invariant.hub.queue import ENCODER, PROOF, Queue
+from lightning_invariant.hub.queue import ENCODER, PARITY, Queue
 from lightning_invariant.hub.target import Target
+from lightning_invariant.hub.worker import Manner, empty_queue
 from lightning_invariant.projections import MaxFilter
 from tests.hub.loopback import Hub
 
@@ -92,7 +93,7 @@ def _queued(folder: Path, trials: int) -> dict[str, Any]:
         _kill(_add_for_ever, (str(folder), trial), moments.uniform(0.0, 2.0) * seconds)
         seen = [path for path in folder.iterdir() if not path.name.startswith(".")]
         entries = Queue(folder).entries()
-        whole = len(entries) == len(seen) and all(_is_proved(entry.proof, entry.encoder) for entry in entries)
+        whole = len(entries) == len(seen) and all(_is_proved(entry.parity, entry.encoder) for entry in entries)
         found["absent" if not seen else "torn" if not whole else "new" if len(seen) > 1 else "old"] += 1
     return found
 
@@ -107,7 +108,7 @@ def _uploads(folder: Path, trials: int) -> dict[str, Any]:
     ):
         started = time.perf_counter()
         _add(folder / "queue", 0)
-        list(deliver(Queue(folder / "queue")))
+        list(empty_queue(Queue(folder / "queue"), Manner(check_entry)))
         seconds = time.perf_counter() - started
         for trial in range(trials):
             _add(folder / "queue", 1 + trial % (VERSIONS - 1))
@@ -116,7 +117,7 @@ def _uploads(folder: Path, trials: int) -> dict[str, Any]:
             _kill(_deliver, (str(folder / "queue"),), moments.uniform(0.0, 1.0) * seconds)
             new = repository.branches["main"] != before
             whole = all(tree.keys() >= ALWAYS for tree in list(repository.commits.values())[1:])
-            list(deliver(Queue(folder / "queue")))
+            list(empty_queue(Queue(folder / "queue"), Manner(check_entry)))
             there = not Queue(folder / "queue").entries() and repository.branches["main"] != before
             found["torn" if not whole else "absent" if not there else "new" if new else "old"] += 1
     return found
@@ -160,7 +161,7 @@ def _add_for_ever(folder: str, trial: int) -> None:
 
 
 def _deliver(folder: str) -> None:
-    list(deliver(Queue(folder)))
+    list(empty_queue(Queue(folder), Manner(check_entry)))
 
 
 def _export(folder: Path, version: int) -> float:
@@ -174,14 +175,14 @@ def _add(folder: Path, version: int) -> None:
     def fill(fresh: Path) -> None:
         network, projection = _network(version), MaxFilter("C4: 2 regular")
         export_encoder(fresh / ENCODER, network, projection, _images())
-        write_proof(fresh / PROOF, network, projection, [_images()])
+        write_parity(fresh / PARITY, network, projection, [_images()])
 
     Queue(folder).add(Target(NAME), fill, message=f"Export {version}", run=str(time.time_ns()))
 
 
 def _is_proved(proof: Path, encoder: Path) -> bool:
     with suppress(ArtifactError, OSError):
-        check_proof(proof, encoder)
+        check_parity(proof, encoder)
         return True
     return False
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 QUICK = 8
 """By how much a quick run is shorter."""
-SECONDS, MEGABYTES = 10.0, 1024.0
+SECONDS, MEGABYTES = 5.0, 1024.0
 
 
 def measure(scratch: Path, *, quick: bool = False) -> Section:
@@ -61,8 +61,8 @@ def measure(scratch: Path, *, quick: bool = False) -> Section:
         [
             "Refused: an error of this package that says what was expected and got. Another encoder: all files were "
             "rewritten consistently, and what loads is valid by itself.",
-            "Failures would be: something ran, a crash, more than 10 s, more than 1 GB, an error of another kind, or "
-            "other numbers where hashes were not rewritten.",
+            "Failures would be: something ran, a crash, more than 5 s, more than 1 GB where the caller allows values "
+            "of 512 MB, an error of another kind, or other numbers where hashes were not rewritten.",
             *failures[:20],
         ],
         {

@@ -1,4 +1,4 @@
-"""Watch the latents of a training that you have: one line, and nothing of the training changes.
+"""Watch the latents of a training run: one line, and nothing of the training changes.
 
 Run: python examples/attach.py --epochs 3
 """
@@ -18,14 +18,14 @@ def main() -> None:
     args = parser.parse_args()
 
     callback = InvariantCallback(layer="encoder", representation="C4: 16 regular")
-    stopping = pl.callbacks.EarlyStopping("invariant/knn", mode="max", patience=5)
+    stopping = pl.callbacks.EarlyStopping("invariance/knn", mode="max", patience=5)
     trainer = pl.Trainer(
         max_epochs=args.epochs, callbacks=[callback, stopping], default_root_dir=args.output, accelerator="cpu"
     )
     trainer.fit(DigitsClassifier(), Digits())
 
-    for name in ("raw/knn", "invariant/knn", "gap/knn", "invariant/error"):
-        print(f"{name:16} {trainer.callback_metrics[name]:.3f}")
+    for name in ("invariance/knn_raw", "invariance/knn", "invariance/knn_gap", "invariance/error"):
+        print(f"{name:20} {trainer.callback_metrics[name]:.3f}")
     print(f"tensorboard --logdir {args.output}")
 
 

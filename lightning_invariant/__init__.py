@@ -7,27 +7,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_invariant.callback import HubExport, InvariantCallback
+    from lightning_invariant.batch import BatchReader
+    from lightning_invariant.callback import Export, HubExport, InvariantCallback
+    from lightning_invariant.encoder import InvariantEncoder, export_encoder
     from lightning_invariant.groups import Representation
     from lightning_invariant.guarantee import Guarantee, Separation
-    from lightning_invariant.hub import InvariantEncoder, export_encoder
+    from lightning_invariant.probes import KNN
     from lightning_invariant.projections import Projection, choose
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BatchReader": "batch",
+    "Export": "callback",
     "Guarantee": "guarantee",
     "HubExport": "callback",
     "InvariantCallback": "callback",
-    "InvariantEncoder": "hub",
+    "InvariantEncoder": "encoder",
+    "KNN": "probes",
     "Projection": "projections",
     "Representation": "groups",
     "Separation": "guarantee",
     "choose": "projections",
-    "export_encoder": "hub",
+    "export_encoder": "encoder",
 }
 
 __all__ = [
+    "KNN",
+    "BatchReader",
+    "Export",
     "Guarantee",
     "HubExport",
     "InvariantCallback",

@@ -51,6 +51,14 @@ class GroupError(InvariantError, ValueError):
     """Matrices that are no group, or elements that do not belong to one."""
 
 
+class BatchError(InvariantError, ValueError):
+    """A batch does not hold what is read from it, or batches cannot be joined."""
+
+
+class ActionError(InvariantError, ValueError):
+    """It is not known how a group transforms an input, or what is said about it does not fit."""
+
+
 class GuaranteeError(InvariantError, AssertionError):
     """A measurement refutes what a projection claims."""
 

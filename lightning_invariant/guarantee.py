@@ -11,13 +11,25 @@ Invariance = Literal["exact", "sampled"]
 
 
 class Separation(IntEnum):
-    """How well a map tells different orbits apart; larger is stronger."""
+    """How well a map tells different orbits apart; each word implies those before it.
+
+    Attributes:
+        LOSSY: Latents in general position share their features with other orbits.
+        PAIRWISE: A latent in general position is told apart from any other fixed latent, for almost all templates. As
+            the templates depend on the pair, whatever they are, it may share its features with some.
+        GENERIC: A latent in general position is told apart from all others at once (where the note says so, from all
+            but finitely many orbits). Latents that are not have measure zero.
+        INJECTIVE: All different orbits are told apart, for almost all templates where there are any.
+        BILIPSCHITZ: Distances of features are bounded by multiples of the orbit distance on both sides.
+        ISOMETRIC: Distances of features are orbit distances.
+    """
 
     LOSSY = 0
-    GENERIC = 1
-    INJECTIVE = 2
-    BILIPSCHITZ = 3
-    ISOMETRIC = 4
+    PAIRWISE = 1
+    GENERIC = 2
+    INJECTIVE = 3
+    BILIPSCHITZ = 4
+    ISOMETRIC = 5
 
     @property
     def words(self) -> str:

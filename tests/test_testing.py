@@ -80,6 +80,18 @@ def gram(z):
     return (points @ points.mT).flatten(1)
 
 
+def distances(z):
+    x = z.reshape(-1, 4, 3)
+    pairs = torch.triu_indices(4, 4, offset=1)
+    between = (x[:, pairs[0]] - x[:, pairs[1]]).norm(dim=2)
+    return torch.cat([between.sort(dim=1).values, x.norm(dim=2).sort(dim=1).values], dim=1)
+
+
+def faintly_handed(z):
+    both, handed = GramRoot("O3: 4 vectors").double(), GramRoot("SO3: 4 vectors").double()
+    return torch.cat([both(z), 1e-4 * handed(z)[:, both.out_features :]], dim=1)
+
+
 BROKEN = {
     "not invariant": (_Broken("C4: 2 regular", lambda z: z[:, :5]), "leaves alone.*but got"),
     "invariant to quarter of the group only": (
@@ -129,6 +141,42 @@ BROKEN = {
     "gradients": (
         _Broken("O3: 1 vectors", lambda z: z.square().sum(1, keepdim=True).sqrt(), continuous=True),
         "finite gradients but got .*nan",
+    ),
+    "a factor of 1.0005": (
+        _Broken("S5: points", lambda z: 1.0005 * z.sort(dim=1).values, separation=Separation.ISOMETRIC, lipschitz=1.0),
+        "at most 1 times the orbit distance",
+    ),
+    "a number dropped": (
+        _Broken("S5: points", lambda z: z.sort(dim=1).values[:, :4], separation=Separation.BILIPSCHITZ),
+        "1 directions leave them alone",
+    ),
+    "too few columns": (
+        _Broken("S4: 4 points x 2", PointSort("S4: 4 points x 2", 4).double(), separation=Separation.BILIPSCHITZ),
+        "4 directions leave them alone",
+    ),
+    "power spectrum": (
+        _Broken("C8: regular", lambda z: torch.fft.rfft(z).abs(), separation=Separation.GENERIC),
+        "3 directions leave them alone",
+    ),
+    "not invariant by 1e-7": (
+        _Broken("C4: regular", lambda z: z.sort(dim=1).values.sum(1, keepdim=True) + z[:, 1:] * 0 + 1e-7 * z[:, :1]),
+        "leaves alone",
+    ),
+    "not invariant far away": (
+        _Broken("S3: points", lambda z: z.sort(dim=1).values + z[:, :1] * (z.norm(dim=1, keepdim=True) > 9)),
+        "leaves alone",
+    ),
+    "distances without their places": (
+        _Broken("S4 x O3: 1 points*vectors", distances, separation=Separation.INJECTIVE),
+        "a search found latents at orbit distance",
+    ),
+    "mirror images": (
+        _Broken("SO3: 4 vectors", GramRoot("O3: 4 vectors").double(), separation=Separation.GENERIC),
+        "tell different orbits apart but opposite latents",
+    ),
+    "mirror images in effect": (
+        _Broken("SO3: 4 vectors", faintly_handed, separation=Separation.GENERIC),
+        "noise does not merge but opposite latents",
     ),
     "another group": (_Broken("C4: 2 regular", channelwise_sort, group="C8"), "guarantee under C4 but it says C8"),
 }

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from benchmarks.mutations.originals import given_to, inputs
+from lightning_invariant.artifact.readme import BEGIN, END, merged, read_card
+from lightning_invariant.encoder import InvariantEncoder
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.hub import InvariantEncoder
-from lightning_invariant.hub.readme import BEGIN, END, merged, read_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,7 @@ def _run(folder: Path, expected: Tensor, write: int) -> None:
 def _outcome(folder: Path, expected: Tensor) -> tuple[str, str]:
     try:
         with torch.no_grad():
-            encoder = InvariantEncoder.from_pretrained(folder)
+            encoder = InvariantEncoder.from_pretrained(folder, max_bytes=LIMIT_BYTES // 2)
             _merge(read_card(folder))
             kind = encoder.dtype or torch.float32
             features = encoder(*(x.to(kind) if x.is_floating_point() else x for x in given_to(folder)))

@@ -47,6 +47,7 @@ KINDS = [
     Kind("cards with YAML bombs, tags and terminal codes", 30, payloads.card),
     Kind("JSON nested deeply, repeated keys, numbers and names that trick", 90, headers.json_tricks),
     Kind("templates that merge inputs", 60, promises.merge, original="plain"),
+    Kind("guarantees, certificates and preprocessing that say what is not so", 60, promises.claim, original="plain"),
     Kind("masks that are none", 60, promises.mask, original="padded"),
     Kind("headers of safetensors that lie", 80, headers.safetensors_tricks, original="plain"),
 ]

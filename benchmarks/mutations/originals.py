@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.hub import InvariantEncoder, Preprocessing, export_encoder
+from lightning_invariant.encoder import (
+    ExportOptions,
+    Head,
+    Inputs,
+    InvariantEncoder,
+    Measurements,
+    Preprocessing,
+    export_encoder,
+)
 from lightning_invariant.probes import ridge_fit
 from lightning_invariant.projections import MaxFilter, PointSort
 
@@ -53,19 +61,34 @@ def _network() -> nn.Module:
 
 
 def _plain(folder: Path) -> InvariantEncoder:
-    return export_encoder(folder, _network(), MaxFilter("C4: 2 regular"), inputs(), numbers={"invariant/error": 1e-7})
+    return export_encoder(
+        folder,
+        _network(),
+        MaxFilter("C4: 2 regular"),
+        inputs(),
+        measured=Measurements(numbers={"invariant/error": 1e-7}),
+    )
 
 
 def _shards(folder: Path) -> InvariantEncoder:
     projection = MaxFilter("C4: 2 regular")
     probe = ridge_fit(torch.randn(30, 16), torch.arange(30) % 3)
-    settings = {"head": probe, "labels": ["a", "b", "c"], "preprocessing": Preprocessing((0.5,), (0.5,), (6, 6))}
-    return export_encoder(folder, _network(), projection, inputs(), shard_bytes=1000, **settings)
+    return export_encoder(
+        folder,
+        _network(),
+        projection,
+        inputs(),
+        inputs=Inputs(preprocessing=Preprocessing((0.5,), (0.5,), (6, 6))),
+        head=Head.from_probe(probe, ["a", "b", "c"]),
+        options=ExportOptions(shard_bytes=1000),
+    )
 
 
 def _class(folder: Path) -> InvariantEncoder:
     network = Branching(8).eval()
-    return export_encoder(folder, network, MaxFilter("C4: 2 regular"), inputs(), arguments={"width": 8})
+    return export_encoder(
+        folder, network, MaxFilter("C4: 2 regular"), inputs(), options=ExportOptions(arguments={"width": 8})
+    )
 
 
 def padded_inputs() -> tuple[Tensor, Tensor]:
@@ -81,7 +104,7 @@ def given_to(folder: Path) -> tuple[Tensor, ...]:
 def _padded(folder: Path) -> InvariantEncoder:
     torch.manual_seed(0)
     projection = PointSort("S6: 6 points x 4", ragged=True)
-    encoder = export_encoder(folder, Padded().eval(), projection, padded_inputs(), mask=1)
+    encoder = export_encoder(folder, Padded().eval(), projection, padded_inputs(), inputs=Inputs(mask=1))
     (folder / ".padded").touch()
     return encoder
 

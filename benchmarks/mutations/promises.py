@@ -60,3 +60,34 @@ def mask(folder: Path, chance: random.Random, number: int) -> None:
             config["projection"]["ragged"] = chance.choice([False, None, "yes", 0, [True]])
 
     edit(folder, "config.json", change)
+
+
+CLAIMS: list[tuple[str, str, Any]] = [
+    ("config.json", "guarantee", {"distortion": 1.0}),
+    ("config.json", "guarantee", {"lipschitz": 1e-9}),
+    ("config.json", "guarantee", {"group": "O3"}),
+    ("config.json", "guarantee", {"separation": "isometric"}),
+    ("certificate.json", "guarantee", {"lipschitz": 1e-9}),
+    ("certificate.json", "representation", "C8: 1 regular"),
+    ("certificate.json", "projection", {"seed": 7}),
+    ("certificate.json", "measured", {"knn": 17}),
+    ("certificate.json", "measured", {"invariant/error": -1.0}),
+    ("certificate.json", "measured", {"x": 10**400}),
+    ("config.json", "preprocessing", {"size": None, "scale": 0, "mean": [0], "std": [1]}),
+    ("config.json", "preprocessing", {"size": None, "scale": 1, "mean": [0], "std": [1e-300]}),
+    ("config.json", "representation", "S10000000000: 8 trivial"),
+    ("config.json", "representation", "Z2^10000000000: 8 trivial"),
+    ("config.json", "projection", {"representation": "C4 x S10000000000: 8 trivial*trivial"}),
+]
+
+
+def claim(folder: Path, chance: random.Random, number: int) -> None:
+    """A guarantee, a certificate or a preprocessing that says what is not so."""
+    name, entry, value = CLAIMS[number % len(CLAIMS)]
+
+    def change(data: dict[str, Any]) -> None:
+        known = data.get(entry)
+        data[entry] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+
+    edit(folder, name, change)
+    rehash(folder)

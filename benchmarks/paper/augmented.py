@@ -159,7 +159,7 @@ def _curves(found: dict[int, list[Row]], column: str) -> dict[str, list[tuple[fl
 
 
 def _turned(x: Tensor, generator: torch.Generator) -> Tensor:
-    return ImageAction(SO2()).move(x, SO2().sample(len(x), generator))
+    return ImageAction(SO2()).transform(x, SO2().sample(len(x), generator))
 
 
 def _latents(networks: dict[str, Any], x: Tensor, generator: torch.Generator) -> dict[str, Latents]:

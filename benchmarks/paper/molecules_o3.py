@@ -98,9 +98,9 @@ def rows_of(
     (x, y), (x_query, y_query) = training, queries
     action, generator = AtomAction(x.shape[1]), torch.Generator().manual_seed(seed)
     single, network, x, x_query = network, deepcopy(network).double(), x.double(), x_query.double()
-    turned = action.move(x_query, action.group.sample(len(x_query), generator))
+    turned = action.transform(x_query, action.group.sample(len(x_query), generator))
     bank, came, moved = (_molecules(network, atoms) for atoms in (x, x_query, turned))
-    augmented = _molecules(network, action.move(x, action.group.sample(len(x), generator)))
+    augmented = _molecules(network, action.transform(x, action.group.sample(len(x), generator)))
     targets = (y, y_query)
     raw = MoleculeMap("raw latents", "not invariant", lambda z, mask: z)
     rows = [_composition(x, x_query, targets, seed)]
@@ -155,7 +155,7 @@ def _pictures(network: HeatOfFormation, queries: tuple[Tensor, ...], seed: int, 
     """Moved molecules by raw and by projected latents, coloured by their heat of formation."""
     x, heat = (column[:SHOWN] for column in queries)
     action = AtomAction(x.shape[1])
-    moved = _molecules(network, action.move(x, action.group.sample(len(x), torch.Generator().manual_seed(seed))))
+    moved = _molecules(network, action.transform(x, action.group.sample(len(x), torch.Generator().manual_seed(seed))))
     joint = next(one for one in molecule_maps(network.encoder) if one.label == JOINT)
     maps = {"raw": moved.z, "projected": moved.mapped(joint.features)}
     property_maps(maps, {"heat of formation (kcal/mol)": heat}, folder / "latents.png")
@@ -217,7 +217,7 @@ def _equivariance(network: HeatOfFormation, action: AtomAction, x: Tensor, gener
         z = network.encoder(x)
         for label, parts in kinds.items():
             g = action.group.join(parts)
-            error = equivariance_error(network.encoder(action.move(x, g)), z, network.encoder.representation, g)
+            error = equivariance_error(network.encoder(action.transform(x, g)), z, network.encoder.representation, g)
             rows.append(Row(EQUIVARIANCE, label, {ERROR: error}))
     return rows
 

@@ -157,7 +157,7 @@ def _best(table: Table, label: str) -> dict[str, Mean]:
 
 def _moved(network: GraphVae, columns: Any, names: Sequence[str], generator: torch.Generator) -> Moved:
     action, (x, *values) = GraphAction(), columns
-    shuffled = action.move(x, action.group.sample(len(x), generator))
+    shuffled = action.transform(x, action.group.sample(len(x), generator))
     with torch.no_grad():
         z, moved = (torch.cat([network.encoder(part) for part in graphs.split(512)]) for graphs in (x, shuffled))
     return Moved(z, moved, dict(zip(names, values, strict=True)))

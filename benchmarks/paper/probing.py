@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.paper.hidden_layer import mlp_classes
-from lightning_invariant.metrics import orbit_distance
-from lightning_invariant.probes import accuracy, knn_vote, probe_predictions
+from lightning_invariant import quotient
+from lightning_invariant.probes import KNN, Logistic, Ridge, accuracy, knn_vote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,10 +46,8 @@ def probe_accuracies(bank: Labelled, queries: Sequence[Labelled], seed: int) -> 
         seed: Of the MLP.
     """
     rows = [part.rows for part in queries]
-    found = {
-        name: probe_predictions(probe, bank.rows, bank.labels, rows, neighbours=NEIGHBOURS)
-        for name, probe in zip(NAMES, ("knn", "linear", "logistic"), strict=False)
-    }
+    probes = zip(NAMES, (KNN(NEIGHBOURS), Ridge(), Logistic()), strict=False)
+    found = {name: probe.predict(bank.rows, bank.labels, rows) for name, probe in probes}
     found["MLP"] = mlp_classes(bank.rows, bank.labels, rows, seed)
     return [{name: accuracy(found[name][number], part.labels) for name in NAMES} for number, part in enumerate(queries)]
 
@@ -58,7 +56,7 @@ def quotient_accuracy(representation: str, bank: Labelled, queries: Labelled) ->
     """Accuracy of 5 nearest neighbours by the exact distance between orbits, min_g |z - rho(g) w|."""
     votes = []
     for part in queries.rows.split(CHUNK):
-        distances = orbit_distance(part, bank.rows, representation, pairwise=True)
+        distances = quotient.distance(part, bank.rows, representation, pairwise=True)
         nearest = distances.topk(min(NEIGHBOURS, len(bank.rows)), dim=1, largest=False)
         votes.append(knn_vote(nearest.values, bank.labels[nearest.indices]))
     return accuracy(torch.cat(votes), queries.labels)

@@ -10,7 +10,7 @@ from benchmarks.paper.averages import averaged, numbers, tables_of
 from benchmarks.paper.recipe_card import expectations, write_card
 from benchmarks.paper.sections import SECTIONS, section
 from benchmarks.tables import Section, conditions, write_report
-from lightning_invariant.hub.bundled import EXPORT
+from lightning_invariant.hub.download import EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.paper.sections import section
 from benchmarks.tables import Section
-from lightning_invariant.hub.bundled import EXPORT
+from lightning_invariant.hub.download import EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_model, save_model
 
 from lightning_invariant.cli.recipes import lightning_cli, recipe_path
-from lightning_invariant.hub.bundled import EXPORT
+from lightning_invariant.hub.download import EXPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +60,7 @@ def configuration(recipe: str, folder: Path, seed: int, changes: Mapping[str, An
     config["data"].setdefault("init_args", {})["seed"] = seed
     config["trainer"] |= {"logger": False, "default_root_dir": str(folder)}
     for callback in config["trainer"].get("callbacks", []):
-        callback["init_args"]["export_dir"] = str(folder / EXPORT)
+        callback["init_args"]["export"]["init_args"]["folder"] = str(folder / EXPORT)
     for key, value in changes.items():
         part, _, last = key.rpartition(".")
         section = config[part]

@@ -10,7 +10,7 @@ import torch
 from benchmarks.paper.recipes import Fitted
 from benchmarks.paper.sections import Row
 from lightning_invariant.groups import O2, SO2, Representation
-from lightning_invariant.groups.actions import ImageAction
+from lightning_invariant.groups.actions import ImageAction, mean_distance
 from lightning_invariant.metrics import equivariance_errors, holding_subgroup
 from lightning_invariant.probes import accuracy
 from lightning_invariant.zoo.mnist import load_mnist
@@ -87,7 +87,7 @@ def digits_of(data: Any, sizes: Sizes, seed: int, *, mirrored: bool = False) -> 
 
 def _turned(x: Tensor, generator: torch.Generator, *, mirrored: bool) -> Tensor:
     group = O2() if mirrored else SO2()
-    return ImageAction(group).move(x, group.sample(len(x), generator))
+    return ImageAction(group).transform(x, group.sample(len(x), generator))
 
 
 def encoded(network: Any, x: Tensor) -> Tensor:
@@ -121,11 +121,17 @@ def elements(network: Any, representation: str, digits: Digits) -> list[Row]:
     rows, errors = [], {}
     for g in group.elements()[1:]:
         every = g.expand(len(x))
-        errors |= equivariance_errors(encoded(network, action.move(x, every)), z, representation, every)
-        values = {"error": errors[group.label(g)], "images moved there and back": action.round_trip_error(x, every)}
+        errors |= equivariance_errors(encoded(network, action.transform(x, every)), z, representation, every)
+        values = {"error": errors[group.label(g)], "images moved there and back": _round_trip(action, x, every)}
         rows.append(Row(ELEMENTS, group.label(g), values))
     orders = {f"error at most {limit:g}": holding_subgroup(errors, group, limit) for limit in LIMITS}
     return rows + [Row(HOLDS, name, {"elements that hold": float(_order(found))}) for name, found in orders.items()]
+
+
+def _round_trip(action: ImageAction, x: Tensor, g: Tensor) -> float:
+    """What an element and its inverse change, over the mean distance between images."""
+    back = action.transform(action.transform(x, g), action.group.inverse(g))
+    return (back - x).flatten(1).norm(dim=1).mean().item() / mean_distance(x)
 
 
 def _order(name: str) -> int:

@@ -1,10 +1,9 @@
-"""When it happens: the callback that attaches to any training loop."""
+"""When: one callback for any training loop, and what it exports."""
 
 from lightning_invariant.callback.callback import InvariantCallback
-from lightning_invariant.callback.command_line import accept_representations
-from lightning_invariant.callback.hub_export import HubExport
-from lightning_invariant.callback.names import METRICS
+from lightning_invariant.callback.export import Export, HubExport
+from lightning_invariant.callback.support.command_line import accept_representations
 
-__all__ = ["METRICS", "HubExport", "InvariantCallback"]
+__all__ = ["Export", "HubExport", "InvariantCallback"]
 
 accept_representations()

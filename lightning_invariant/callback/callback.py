@@ -1,109 +1,94 @@
-"""One callback for any training loop: projects latents invariantly at every validation and logs what that is worth."""
+"""One callback for any training loop: watch a layer's latents at every validation, and export the encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from lightning_invariant.callback.arguments import (
-    require_drawable,
-    require_known,
-    require_monitorable,
-    require_positive,
-)
-from lightning_invariant.callback.budget import Budget
-from lightning_invariant.callback.collector import Collector
-from lightning_invariant.callback.content import Content
-from lightning_invariant.callback.encode import undisturbed
-from lightning_invariant.callback.export_writer import ExportWriter
-from lightning_invariant.callback.exporting import Exporter
-from lightning_invariant.callback.findings import Findings
-from lightning_invariant.callback.gather import shared
-from lightning_invariant.callback.hub_export import HubExport
-from lightning_invariant.callback.masked import default_masked, masked, takes_masks
-from lightning_invariant.callback.names import stand_in
-from lightning_invariant.callback.progress import (
-    averaged_weights,
-    forwarding,
+from lightning_invariant.batch import BatchReader
+from lightning_invariant.callback.arguments import Arguments
+from lightning_invariant.callback.capture.frames import LatentFunction
+from lightning_invariant.callback.capture.latent import Pool
+from lightning_invariant.callback.export import Export, Exporter, HubExport
+from lightning_invariant.callback.report.illustrate import Figures
+from lightning_invariant.callback.report.reporter import Reporter
+from lightning_invariant.callback.support.gather import gathered
+from lightning_invariant.callback.support.roots import callback_base
+from lightning_invariant.callback.support.trainer_facts import (
+    files_folder,
     is_last_validation,
-    is_whole_pass,
+    is_sharded,
     monitored_names,
+    repeated_share,
 )
-from lightning_invariant.callback.reporter import Reporter
-from lightning_invariant.callback.roots import callback_bases
-from lightning_invariant.callback.settings import open_pages
-from lightning_invariant.callback.source import LatentFunction, Source
-from lightning_invariant.callback.survey import TRIED, Survey
-from lightning_invariant.callback.tap import Pool
-from lightning_invariant.errors import LayerError
+from lightning_invariant.errors import InvariantError
+from lightning_invariant.evaluation import repeats_training
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.actions import InputAction
-from lightning_invariant.probes import DEFAULT_PROBES, ProbeName
-from lightning_invariant.projections import Projection, choose
+from lightning_invariant.probes import KNN
+from lightning_invariant.projections import Projection
 from lightning_invariant.tracking import Report, publish
-from lightning_invariant.tracking.figures import Reduction
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import Callback, LightningModule, Trainer
+else:
+    Callback = callback_base()
 
 NO_VALIDATION = (
-    "Expected a validation to report at, but this training has none, so nothing is measured before trainer.validate() "
-    "or test(); give the module a validation_step, and fit() validation data, with limit_val_batches over 0."
+    "Expected a validation to report at, but this training run has none, so nothing is measured before "
+    "trainer.validate() or test(); give the module a validation_step, and fit() validation data, with "
+    "limit_val_batches over 0."
 )
 
 
-class InvariantCallback(*callback_bases()):
-    """Monitors a layer's latents once their symmetry is accounted for, and exports the encoder with its projection.
+class InvariantCallback(Callback):
+    """Monitor a layer's latents once their symmetry is accounted for, and export the encoder with its projection.
 
-    At every validation it moves a sample of validation inputs by random group elements, and compares raw with
-    invariantly projected latents: kNN and linear probes fitted on training inputs as they come, invariance and
-    equivariance errors (`lightning_invariant.callback.names` lists what is logged), points for TensorBoard's projector,
-    and a picture. The training is not changed: every weight is the same without the callback, and after the run no
-    hook, attribute or state_dict key is left in the module.
+    At every validation it records the latents that the validation step computes, transforms a sample of the inputs by
+    random group elements, encodes them on a private copy of the network, and compares raw with invariantly projected
+    latents: leave-one-out probes, invariance and equivariance errors (`lightning_invariant.evaluation.names` lists what
+    is logged), points for TensorBoard's projector, and a figure. The training run is not changed: every weight is the
+    same without the callback. A number that is logged was measured; what cannot be measured is absent, with the reason
+    as a finding.
 
     Args:
         layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder"; or a function of
             the LightningModule and a batch that gives the latent.
         representation: How the symmetry acts on the latent, such as "C4: 16 regular".
         projection: The invariant map; None for the best that is known (`choose`).
-        features: Wished number of features where `choose` is free to set it.
-        action: How the group moves inputs; None to find it from the inputs' shape.
+        action: How the group transforms the arguments that lead to the layer: an `InputAction`, a mapping of their
+            names to rules such as {"pos": "vectors", "z": "points"}, or a function of input and elements; None to find
+            that by group, name and shape. What was found is said once.
         pick: Index, key or function that takes the latent out of a tuple or dict that the layer gives; such as
             `lambda tokens: tokens[:, 0]` for a class token.
         pool: "mean" or "max" over the positions of a feature map or the tokens of a sequence; None if the latent has
             none.
-        mask: Of padded sets: reads off a batch which points exist, booleans (B, n). Where `projection` is ragged and
-            no mask is given, layer or `pick` give a pair, latents and mask.
-        inputs: Reads the input tensor off a batch that is no tensor, (x, y) or dict with a usual key.
-        labels: Reads the labels off such a batch.
-        max_overhead: Bound on the time of monitoring over the training's own. To keep it, reports take fewer samples
-            or wait, and in between the last values are logged again; `callback.budget` has the rule. With None
-            every report is whole, and two runs with one seed log the same.
-        every_n_validations: Report at every n-th validation; in between the last values are logged again.
-        bank_size: Training inputs kept for the probes, from the first whole pass over the training data. If the data
-            hold more and are shuffled, runs on different numbers of processes choose different ones of them.
-        sample_size: Validation inputs kept, for each loader.
-        max_bytes: Bound on the memory of each of those two samples.
-        probes: Which probes are fitted: "knn", "weighted_knn", "cosine_knn", "weighted_cosine_knn", "linear" (ridge),
-            "logistic".
-        neighbours: k of the nearest-neighbour probes.
-        embeddings: Whether points and pictures are written.
-        scatter: How the picture puts points into the plane: "pca", or "umap" (seconds a picture, extra `umap`).
-        export_dir: Folder for the exported encoder, written at the end of `fit`, or at each export to the Hub.
-        export_name: Of the model on its card; the name of the repository or folder if None.
-        export: Where on the Hugging Face Hub to publish it, and when; None for nowhere.
+        batch: Reads labels, groups of samples and masks off a batch where that cannot be found by itself.
+        probes: Probes by name: "knn", "weighted_knn", "cosine_knn", "weighted_cosine_knn", "linear" (ridge),
+            "logistic"; or `KNN(k=5, metric="cosine")`.
+        sample_size: Most validation samples whose transformed inputs are encoded, for each loader.
+        bank_size: Most validation latents that the probes are fitted on, for each loader.
+        every_n_validations: Report at every n-th validation; nothing is logged in between.
+        max_overhead: Bound on the time of monitoring over the training's own. The first validation fixes how many
+            samples fit, and every later one measures the same ones. None for all of `sample_size`.
+        figures: How figures put points into the plane: "pca", "umap" (seconds a figure, extra `umap`), or "quotient"
+            (components modulo the group beside those of raw latents); None for no points and no figures.
+        export: Folder for the encoder at the end of `fit`, `Export` for one with settings, or `HubExport` for the
+            Hugging Face Hub; None for nothing.
         prefix: Put before every logged name, for callbacks on several layers.
         seed: Of every random choice; the global random state is not touched.
 
     Raises:
         ParseError: The representation cannot be read.
-        ValueError: A number is below 1, a probe is not known, or the projection is for another representation.
+        ValueError: A number is out of range, a probe is not known, or the projection is for another representation.
+        ActionError: `action` is none of the kinds above.
 
-    Source:
+    Example:
+        >>> callback = InvariantCallback("encoder", "C4: 16 regular")
+
+    References:
         Hansen, Calissano, Feragen 2024, Interpreting Equivariant Representations (arXiv 2401.12588).
     """
 
@@ -111,137 +96,98 @@ class InvariantCallback(*callback_bases()):
         self,
         layer: str | LatentFunction,
         representation: str | Representation,
-        *,
         projection: Projection | None = None,
-        features: int | None = None,
-        action: InputAction | None = None,
+        action: InputAction | Mapping[str, Any] | Callable[..., Any] | None = None,
         pick: Callable[[Any], Any] | int | str | None = None,
         pool: Pool | None = None,
-        inputs: Callable[[Any], Tensor] | None = None,
-        labels: Callable[[Any], Tensor] | None = None,
-        mask: Callable[[Any], Tensor] | None = None,
-        max_overhead: float | None = 0.05,
+        batch: BatchReader | None = None,
+        probes: Sequence[str | KNN] = ("knn", "linear"),
+        sample_size: int = 1000,
+        bank_size: int = 4000,
         every_n_validations: int = 1,
-        bank_size: int = 2000,
-        sample_size: int = 2000,
-        max_bytes: int = 256 * 2**20,
-        probes: Sequence[ProbeName] = DEFAULT_PROBES,
-        neighbours: int = 5,
-        embeddings: bool = True,
-        scatter: Reduction = "pca",
-        export_dir: str | Path | None = None,
-        export_name: str | None = None,
-        export: HubExport | None = None,
+        max_overhead: float | None = 0.05,
+        figures: Figures | None = "pca",
+        export: str | Path | Export | HubExport | None = None,
         prefix: str = "",
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.representation = Representation.parse(representation)
-        require_monitorable(self.representation)
-        require_positive(
-            every_n_validations=every_n_validations,
-            bank_size=bank_size,
-            sample_size=sample_size,
-            max_bytes=max_bytes,
-            neighbours=neighbours,
-        )
-        require_known(probes)
-        require_drawable(scatter)
-        self.projection = projection if projection is not None else _default(self.representation, features, mask)
-        if self.projection.representation != self.representation:
-            raise ValueError(
-                f"Expected a projection for '{self.representation}' but got one for "
-                f"'{self.projection.representation}'; build it with the callback's representation."
-            )
+        given = Arguments(layer, representation, projection, action, pick, pool, batch)
+        self.representation, self.projection, self.layer = given.representation, given.projection, given.layer_name
+        given.require_settings(probes, sample_size, bank_size, every_n_validations, figures, prefix)
         self.prefix, self.every_n_validations = prefix, every_n_validations
         self.report: Report | None = None
-        ragged = mask is not None or takes_masks(self.projection)
-        measured = masked(self.projection) if ragged else self.projection
-        self._findings, self._budget = Findings(), Budget(max_overhead)
-        content = Content(inputs, labels, mask, whole=not isinstance(layer, str), say=self._findings.add)
-        self._source = Source(layer, self.representation, content, pick, pool, ragged=ragged)
-        self._tap = self._source.tap
-        self.layer = self._tap.layer
-        self._collector = Collector(self._source, content, bank_size, sample_size, max_bytes, seed)
-        survey = Survey(self._collector, measured.representation, action)
-        self._reporter = Reporter(
-            measured, survey, self._findings, self._budget, tuple(probes), neighbours, embeddings, prefix, scatter
-        )
-        writer = ExportWriter(
-            self.projection,
-            self._collector,
-            self._reporter,
-            self._findings,
-            prefix=prefix,
-            folder=None if export_dir is None else Path(export_dir),
-            name=export_name,
-            hub=export,
-        )
-        self._exporter = Exporter(writer)
+        self._reporter = Reporter(given, probes, (bank_size, sample_size), max_overhead, figures, prefix, seed)
+        self._capture, self._findings = self._reporter.capture, self._reporter.findings
+        self._budget = self._reporter.budget
+        self._exporter = Exporter(export, self._reporter)
         self._validations = 0
-        self._checked, self._called, self._due, self._final = False, False, True, False
-        self._from_start = False
+        self._due = self._fitting = False
+        self._network: Any = None
         self._unseen: Report | None = None
         self._folder: str | None = None
 
     @property
     def state_key(self) -> str:
-        """Tells callbacks on several layers apart in a checkpoint."""
+        """Tell callbacks on several layers apart in a checkpoint."""
         return self._generate_state_key(layer=self.layer, representation=str(self.representation), prefix=self.prefix)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `lightning-invariant export` makes the encoder out of a checkpoint."""
+        """Return plain values from which `lightning-invariant export` makes the encoder out of a checkpoint."""
         return self._exporter.notes(self.report)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second callback that would log under the same names."""
+        others = [other for other in trainer.callbacks if isinstance(other, InvariantCallback)]  # type: ignore[attr-defined]
+        if [other.prefix for other in others].count(self.prefix) > 1:
+            raise InvariantError(
+                f"Expected a prefix of its own for each InvariantCallback but {len(others)} log as {self.prefix!r}; "
+                "give all but one of them prefix=, such as prefix='second_'."
+            )
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Attach, and raise whatever can be known to be wrong before the first step."""
-        self._source.attach(pl_module)
-        self._checked = False
-        self._collector.begin_training()
-        self._budget.begin()
+        """Raise whatever can be known to be wrong before the first step."""
+        self._begin_run(pl_module, fitting=True)
+        self._capture.find(pl_module)
         self._exporter.begin(trainer)
-        self._open_pages(trainer, pl_module)
+        folder = files_folder(trainer)  # a collective call: on every process
+        if trainer.is_global_zero:
+            with self._findings.guarding("settings", strict=False):
+                self._reporter.open_pages(trainer, pl_module, folder)
         if not trainer.enable_validation:
             self._findings.add("no validation", NO_VALIDATION)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A pass over the training data starts."""
-        self._from_start = False
-        if not self._collector.bank_is_complete:
-            self._collector.begin_pass(trainer.train_dataloader)
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Offer the batch to the bank; before the very first step see that the latent fits."""
-        self._exporter.between(trainer, pl_module, self.report)
-        self._from_start |= batch_idx == 0
-        if self._collector.bank_is_complete and self._checked:
-            return
-        with self._budget.spending():
-            with self._findings.guarding("training batch", strict=False):
-                self._collector.add_training(batch)
-            if not self._checked:
-                self._check_before_training(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After a whole pass the bank has seen everything."""
-        self._collector.end_pass(whole=self._from_start and is_whole_pass(trainer))
+        """Publish a checkpoint that was saved since."""
+        self._exporter.between(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Attach where `configure_model` or a bare `validate` made that impossible before; start a fresh sample."""
+        """Start a fresh sample where a report is due."""
         with self._budget.spending():
-            self._source.attach(pl_module)
-            self._called = False
-            self._due = trainer.sanity_checking or self._wants_report(trainer)
+            self._exporter.between(trainer, pl_module)
+            if trainer.state.fn != "fit":
+                self._begin_run(pl_module, fitting=False)
+            self._due = trainer.sanity_checking or self._is_due(trainer)
             if self._due:
+                self._budget.begin_validation()
+                self._capture.sharded = is_sharded(trainer, pl_module)
                 loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-                self._collector.begin_validation(loaders)
+                with self._findings.guarding("layer", strict=trainer.sanity_checking or not self._fitting):
+                    self._capture.begin_validation(pl_module, loaders, trainer)
 
     def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int | None = None,
     ) -> None:
-        """Record the layer from here."""
+        """Watch the calls that lead to the layer from here."""
         if self._due:
-            self._tap.arm()
+            step = "test_step" if trainer.testing else "validation_step"
+            with self._budget.spending(), self._guarding(trainer, "validation batch"):
+                self._capture.begin_batch(pl_module, batch, batch_idx, dataloader_idx, step)
 
     def on_validation_batch_end(
         self,
@@ -250,32 +196,39 @@ class InvariantCallback(*callback_bases()):
         outputs: Any,
         batch: Any,
         batch_idx: int,
-        dataloader_idx: int = 0,
+        dataloader_idx: int | None = None,
     ) -> None:
         """Keep a sample of what was recorded."""
-        if not self._due:
-            return
-        with self._budget.spending(), self._findings.guarding("validation batch", strict=trainer.sanity_checking):
-            precision = trainer.precision_plugin.forward_context
-            self._called |= self._collector.add_validation(batch, dataloader_idx, pl_module, precision)
+        if self._due:
+            with self._budget.spending(), self._guarding(trainer, "validation batch"):
+                self._capture.end_batch(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report; in the sanity check only see that everything fits."""
+        if not self._due:
+            if not trainer.sanity_checking:
+                self._validations += 1
+            return
         with self._budget.spending():
-            if self._due:
-                with self._findings.guarding("validation", strict=trainer.sanity_checking):
-                    self._require_called()
+            self._capture.detach()
             if trainer.sanity_checking:
-                self._collector.check_latents()
-                self._checked = True
+                self._reporter.check(self._monitored(trainer))
+                self._capture.release()
                 return
             self._validations += 1
-            if self._due or self.report is None:
-                with averaged_weights(trainer, pl_module, self):
-                    self.report = self._reporter.report(trainer, pl_module, self.report, final=self._final)
-                self._show(trainer, self.report)
-            for name, value in (self._monitored(trainer) | dict(self.report.scalars)).items():
-                pl_module.log(name, value, sync_dist=False, batch_size=1)
+            if self._fitting and self._validations == 1 and (share := repeated_share(trainer)):
+                self._findings.add(*repeats_training(share))
+            report = self._reporter.report(pl_module, trainer.global_step, self._validations, testing=trainer.testing)
+            if self._fitting:
+                self._exporter.measured(report, trainer.global_step)
+            self._capture.copied = None
+            if report is None:
+                return
+            self.report = report
+            self._show(trainer, report)
+            for name, value in report.scalars.items():
+                # Every process has the same value. Logged so, Lightning does not advise to synchronise it.
+                pl_module.log(name, value, sync_dist=True, reduce_fx="max", batch_size=1, add_dataloader_idx=False)
 
     # testing is a validation on other data
     on_test_start = on_validation_start
@@ -283,19 +236,26 @@ class InvariantCallback(*callback_bases()):
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See whether the weights that were measured are those of the training, or averaged ones."""
+        self._exporter.after_validation(pl_module, trainer.global_step)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show what was held back to save time."""
         self._show_unseen(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export the encoder with the last report's numbers, and wait for uploads."""
-        self._exporter.end(trainer, pl_module, self.report)
+        """Export the encoder, and wait for uploads."""
+        self._exporter.end(trainer, pl_module)
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Show what was held back and detach; `teardown` is not called after an exception."""
-        self._show_unseen(trainer)
-        self._exporter.stop(trainer, pl_module, self.report)
+        self._capture.detach()
+        if self._fitting:
+            with self._findings.guarding("interrupted", strict=False):
+                self._show_unseen(trainer)
+            self._exporter.stop(trainer, pl_module)
         self._end()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -306,51 +266,44 @@ class InvariantCallback(*callback_bases()):
         """Detach."""
         self._end()
 
+    def _begin_run(self, network: Any, *, fitting: bool) -> None:
+        """Forget every other run: its numbers, findings and samples are of other weights or of another network."""
+        self._fitting, self._network = fitting, network
+        self._validations, self._unseen, self.report = 0, None, None
+        self._reporter.begin_run(fitting=fitting)
+
     def _end(self) -> None:
-        self._tap.detach()
+        self._capture.release()
         self._budget.end()
+        self._fitting, self._due, self._network = False, False, None
 
-    def _wants_report(self, trainer: Trainer) -> bool:
-        if self.report is not None and self._validations % self.every_n_validations:
-            return False
-        if not self._budget.bounded:
-            self._final = False
+    def _guarding(self, trainer: Trainer, key: str) -> Any:
+        return self._findings.guarding(key, strict=trainer.sanity_checking or not self._fitting)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        every = max(self.every_n_validations, gathered(self._budget.plan.every)[0])
+        if self._validations % every == 0 or trainer.testing or trainer.state.fn != "fit":
             return True
-        self._final = is_last_validation(trainer)
-        monitored, least = bool(self._monitored(trainer)), self._reporter.least()
-        due = shared(self._budget.wants_report(final=self._final, monitored=monitored, least=least))
-        if not due:
-            self._reporter.thinned("the last values were logged again")
-        return due
+        if is_last_validation(trainer) and self._exporter.active:
+            return True
+        names = self._monitored(trainer)
+        if names and self._budget.plan.every > self.every_n_validations:
+            self._findings.note(
+                "monitored",
+                f"{', '.join(sorted(names))} is monitored, so it is measured at every validation, which costs more "
+                "than max_overhead.",
+            )
+        return bool(names)
 
-    def _monitored(self, trainer: Trainer) -> dict[str, float]:
-        """Numbers of ours that somebody monitors, at their worst: a name that is not logged would end the training."""
-        ours = {name for name in monitored_names(trainer) if name.startswith(self.prefix)}
-        worst = {name: stand_in(name.removeprefix(self.prefix), self._reporter.probes) for name in ours}
-        return {name: value for name, value in worst.items() if value is not None}
-
-    def _open_pages(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
-        if not trainer.is_global_zero:
-            return
-        with self._findings.guarding("settings", strict=False):
-            for failure in open_pages(
-                trainer,
-                pl_module,
-                self._folder,
-                self.projection,
-                layer=self.layer,
-                probes=self._reporter.probes,
-                prefix=self.prefix,
-            ):
-                self._findings.add(failure, failure)
+    def _monitored(self, trainer: Trainer) -> set[str]:
+        return {name for name in monitored_names(trainer) if self._reporter.owns(name)}
 
     def _show(self, trainer: Trainer, report: Report) -> None:
-        """Publish, without points and pictures where those are not paid for."""
-        self._folder = trainer.log_dir or trainer.default_root_dir  # a collective call: on every process
+        """Publish, without points and figures where those are not paid for."""
+        self._folder = files_folder(trainer)  # a collective call: on every process
         if not trainer.is_global_zero:
             return
-        if not self._budget.wants_pictures():
+        if not self._budget.wants_figures():
             self._unseen = replace(report, messages=())
             report = replace(report, embeddings={}, figures={})
         else:
@@ -368,26 +321,4 @@ class InvariantCallback(*callback_bases()):
             # The same failure at every step is one finding.
             self._findings.add(failure.replace(f" of step {report.step}", ""), failure)
         if report.embeddings:
-            self._budget.paid_pictures(self._budget.clock() - started)
-
-    def _check_before_training(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._checked = True
-        bank = self._collector.bank
-        if not len(bank):
-            return
-        columns = bank.few(TRIED)
-        with undisturbed(pl_module, self._collector.seed):
-            self._reporter.survey.reach(
-                forwarding(trainer, pl_module), columns, trainer.precision_plugin.forward_context
-            )
-
-    def _require_called(self) -> None:
-        if not self._called:
-            raise LayerError(
-                f"Expected layer {self.layer!r} to be called in the validation step but it never was; name a layer "
-                "that the step uses, and compile the network only after the callback is attached."
-            )
-
-
-def _default(representation: Representation, features: int | None, mask: Any) -> Projection:
-    return choose(representation, features) if mask is None else default_masked(representation, features)
+            self._budget.paid_figures(self._budget.clock() - started)

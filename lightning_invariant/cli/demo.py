@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
     pulled = _pull(output / "hub", images)
     results = {
         "command": OWNER,
-        "knn_raw": report["raw/knn"],
-        "knn_projected": report["invariant/knn"],
-        "linear_raw": report["raw/linear"],
-        "linear_projected": report["invariant/linear"],
+        "knn_raw": report["invariance/knn_raw"],
+        "knn_projected": report["invariance/knn"],
+        "linear_raw": report["invariance/linear_raw"],
+        "linear_projected": report["invariance/linear"],
         "invariance_error": pulled["invariance_error"],
         "invariance_error_raw": pulled["raw_error"],
-        "knn_upright": report["upright/knn"],
-        "equivariance_error": report["equivariance/error"],
+        "knn_upright": report["invariance_details/knn_upright_raw"],
+        "equivariance_error": report["invariance/equivariance_error"],
         "features": pulled["features"],
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -87,7 +87,7 @@ def _train(output: Path) -> tuple[dict[str, float], Any]:
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     config = yaml.safe_load(recipe_path(RECIPE).read_text(encoding="utf-8"))
     config["trainer"]["logger"]["init_args"]["save_dir"] = str(output)
-    config["trainer"]["callbacks"][0]["init_args"]["export_dir"] = str(output / "hub")
+    config["trainer"]["callbacks"][0]["init_args"]["export"]["init_args"]["folder"] = str(output / "hub")
     cli = lightning_cli(config, run=False)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
@@ -114,7 +114,7 @@ def _show(results: dict[str, Any], output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Probes fitted on upright digits, asked about digits turned at random")
+    table = Table(title="Probes that know upright digits, asked about digits turned at random")
     for heading in ("", "raw latents", "projected"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("kNN accuracy", f"{results['knn_raw']:.3f}", f"{results['knn_projected']:.3f}")

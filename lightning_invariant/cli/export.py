@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from lightning_invariant.callback.from_checkpoint import Recipe
+    from lightning_invariant.callback.export.from_checkpoint import Recipe
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,9 +57,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status is 0 if the folder was written."""
-    from lightning_invariant.callback.checkpoints import read_checkpoint
-    from lightning_invariant.callback.from_checkpoint import build_module, export_from
-    from lightning_invariant.hub.progress import progress_bar
+    from lightning_invariant.artifact.card import Card
+    from lightning_invariant.callback.export.checkpoints import read_checkpoint
+    from lightning_invariant.callback.export.from_checkpoint import build_module, export_from
+    from lightning_invariant.encoder.export import ExportOptions
+    from lightning_invariant.encoder.progress import progress_bar
 
     path = Path(args.checkpoint)
     if not path.exists():
@@ -72,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         recipe = _recipe(args, saved)
         module = build_module(kind, saved, _arguments(args.init))
         done(1)
-        encoder = export_from(saved, module, recipe, folder, name=args.name, license=args.license, onnx=args.onnx)
+        card, options = Card(name=args.name, license=args.license), ExportOptions(onnx=args.onnx)
+        encoder = export_from(saved, module, recipe, folder, card=card, options=options)
         done(1)
     result = {
         "folder": str(folder),
@@ -121,7 +124,7 @@ def _model_class(name: str | None, hyperparameters: Any) -> type[nn.Module]:
 def _recipe(args: argparse.Namespace, saved: Any) -> Recipe:
     import torch
 
-    from lightning_invariant.callback.from_checkpoint import Recipe, callback_notes
+    from lightning_invariant.callback.export.from_checkpoint import Recipe, callback_notes
     from lightning_invariant.projections import Projection, choose
 
     notes = {} if args.layer and args.representation else callback_notes(saved)
@@ -145,10 +148,10 @@ def _recipe(args: argparse.Namespace, saved: Any) -> Recipe:
 def _example(args: argparse.Namespace, notes: dict[str, Any]) -> Tensor:
     import torch
 
-    from lightning_invariant.callback.from_checkpoint import example_of
+    from lightning_invariant.callback.export.from_checkpoint import example_of
 
     if args.example:
-        from lightning_invariant.hub.input_files import read_inputs
+        from lightning_invariant.encoder.input_files import read_inputs
 
         return read_inputs(Path(args.example))[0][0][:16]
     if args.input:

@@ -35,15 +35,15 @@ def check(folder: str, images: str) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
+    from lightning_invariant.encoder import InvariantEncoder
     from lightning_invariant.groups.actions import ImageAction
-    from lightning_invariant.hub import InvariantEncoder
     from lightning_invariant.metrics import invariance_error
 
     encoder = InvariantEncoder.from_pretrained(folder)
     group = encoder.projection.representation.group
     x = load_file(images)["images"]
     action = ImageAction(group)
-    turned = [action.move(x, g) for g in group.elements()]
+    turned = [action.transform(x, g) for g in group.elements()]
     features, latents = encoder(x).detach(), encoder.latent(x).detach()
     return {
         "invariance_error": max(float(invariance_error(encoder(t).detach(), features)) for t in turned),

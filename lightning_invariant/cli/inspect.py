@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from lightning_invariant.cli.source import add_source, where
-from lightning_invariant.cli.terminal import harmless, show_markdown, show_table
+from lightning_invariant.cli.source import add_source
+from lightning_invariant.cli.terminal import show_markdown, show_table
 
 if TYPE_CHECKING:
     import argparse
 
-CARD_LIMIT = 2**20
-"""Largest card that is shown, in bytes."""
+    from lightning_invariant.projections import Projection
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "inspect",
         help="card and certificate of an encoder, without building it",
-        description="Show what an encoder is and what was measured. Weights and graph are not downloaded.",
+        description="Show what an encoder is and what its author says was measured. Weights and graph are not "
+        "downloaded; what the projection guarantees is looked up here, `verify` measures the rest.",
     )
     add_source(parser, computes=False)
     parser.add_argument("--card", action="store_true", help="show the whole card too")
@@ -29,19 +29,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG
-    from lightning_invariant.hub.json_file import read_bytes
-    from lightning_invariant.hub.reader import read_certificate, read_config
-    from lightning_invariant.hub.transport import local_folder
+    from lightning_invariant.artifact.config import CARD, CERTIFICATE
+    from lightning_invariant.artifact.files import read_bytes
+    from lightning_invariant.artifact.folder import read_certificate, read_config
+    from lightning_invariant.encoder.description import rebuild_projection
+    from lightning_invariant.hub.download import CARD_LIMIT, Source, local_folder
 
-    folder = local_folder(args.repo, files=(CONFIG, CERTIFICATE, CARD), **where(args))
+    source = Source(args.repo, args.revision, args.subfolder)
+    folder = local_folder(source, wanted=lambda config: [CERTIFICATE, CARD], local_files_only=args.offline)
     config = read_config(folder)
     certificate = read_certificate(folder, config)
+    projection = rebuild_projection(config, None, certificate)
     card = read_bytes(folder / CARD, CARD_LIMIT).decode("utf-8", "replace") if (folder / CARD).is_file() else ""
     if args.json:
-        print(json.dumps({"config": config, "certificate": certificate, "card": card}, indent=2))
+        said = {"config": config, "certificate": certificate, "card": card}
+        held = projection.guarantee.to_dict()
+        print(json.dumps({**said, "verified": {"guarantee": held, "files": [CERTIFICATE]}}, indent=2))
         return 0
-    show_table(("", ""), [*described(config), *_provenance(certificate)])
+    show_table(("", ""), [*described(config, projection), *_provenance(certificate)])
     print()
     _show_measured(config, certificate)
     if args.card:
@@ -50,23 +55,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def described(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a configuration that passed the schema says, in words."""
+def described(config: dict[str, Any], projection: Projection) -> list[tuple[str, str]]:
+    """What a configuration that passed the schema says, in words; the guarantee is that of the library."""
     marks = [", the mask" * (i == config.get("mask")) for i in range(len(config["inputs"]))]
     inputs = "; ".join(
         f"{spec['dtype']} {_shape(spec)}{mark}" for spec, mark in zip(config["inputs"], marks, strict=True)
     )
-    network = config["network"]
-    head = config["head"]
+    network, head = config["network"], config["head"]
+    kinds = {
+        "graph": "a graph, loads without its class (not looked at)",
+        "none": f"none: a projection for latents of {config.get('base_model') or 'a network that lives elsewhere'}",
+        "class": f"needs {network.get('class')}",
+    }
     rows = [
         ("format", f"{config['format']} {config['format_version']}, written by {config['library']}"),
         ("torch", config["torch"]),
-        ("network", "a graph, loads without its class" if network["kind"] == "graph" else f"needs {network['class']}"),
+        ("network", kinds[network["kind"]]),
         ("input", inputs),
         ("latent", f"{config['latent_size']} numbers, {config['representation']}"),
-        ("projection", f"{config['projection'].get('name')}: {config['features']} features"),
-        ("guarantee", _guarantee(config["guarantee"])),
-        ("source", config["guarantee"].get("source") or "-"),
+        ("projection", f"{type(projection).__name__}: {config['features']} features"),
+        ("guarantee", str(projection.guarantee)),
+        ("source", projection.guarantee.source or "-"),
     ]
     if head is not None:
         rows.append(("head", f"{head['kind']}: {', '.join(head['labels'][:10])}{' ...' * (len(head['labels']) > 10)}"))
@@ -76,16 +85,16 @@ def described(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _show_measured(config: dict[str, Any], certificate: dict[str, Any]) -> None:
-    from lightning_invariant.hub.artifact import weights_digest
+    from lightning_invariant.artifact.config import weights_digest
 
-    measured = certificate.get("measured")
-    rows = sorted(measured.items()) if isinstance(measured, dict) else []
+    rows = sorted(certificate["measured"].items())
     if not rows:
         print("Nothing was measured before this export.")
         return
-    show_table(("measured", "value"), [(name, _number(value)) for name, value in rows])
+    show_table(("measured, as its author says", "value"), [(name, _number(value)) for name, value in rows])
+    print("\nThese numbers were not measured here: run `lightning-invariant verify` with inputs of your own.")
     if config["certified"] != weights_digest(config["files"]):
-        print("\nThe weights were changed after this was measured: the numbers are those of the old weights.")
+        print("The weights were changed after this was measured: the numbers are those of the old weights.")
 
 
 def _provenance(certificate: dict[str, Any]) -> list[tuple[str, str]]:
@@ -97,21 +106,12 @@ def _provenance(certificate: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _guarantee(data: dict[str, Any]) -> str:
-    from lightning_invariant.guarantee import Guarantee
-
-    try:
-        return str(Guarantee.from_dict(data))
-    except ValueError:
-        return "cannot be read"
-
-
 def _shape(spec: dict[str, Any]) -> str:
     return f"({', '.join(map(str, spec['shape']))})"
 
 
 def _number(value: Any) -> str:
-    return f"{value:.4g}" if type(value) in (int, float) else harmless(value)[:40]
+    return "not measured" if value is None else f"{value:.4g}"
 
 
 def _without_metadata(card: str) -> str:

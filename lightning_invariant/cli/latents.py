@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from lightning_invariant.errors import LatentError
+from lightning_invariant.encoder.input_files import LATENT_KEYS, read_arrays, take_labels
+from lightning_invariant.errors import ArtifactError, LatentError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-NAMES = ("latents", "z", "features", "embeddings")
-"""Under these names latents are looked for in a file with several arrays, in this order."""
-LABELS = ("labels", "y", "targets")
 
 
 def load_latents(path: str | Path) -> tuple[Tensor, Tensor | None]:
     """Read latents, and labels where the file holds them.
 
     Args:
-        path: .npz or .safetensors with an array named latents, z, features or embeddings (or a single array), and
-            labels, y or targets beside it; or .npy with the latents alone.
+        path: .npz, .safetensors or .parquet with an array named latents, z, features or embeddings (or a single array),
+            and labels beside it under any name that `embed` and `verify` know; or .npy with the latents alone.
 
     Returns:
         Latents (B, ...) in floating point, and labels (B,) or None; class names become numbers in sorted order.
@@ -32,34 +28,34 @@ def load_latents(path: str | Path) -> tuple[Tensor, Tensor | None]:
     Raises:
         LatentError: The file cannot be read, holds no latents, or a value is not finite.
     """
-    arrays = _arrays(Path(path))
-    name = next((name for name in NAMES if name in arrays), None)
+    arrays = _arrays(path)
+    labels = take_labels(arrays)
+    name = next((name for name in LATENT_KEYS if name in arrays), None)
     if name is None and len(arrays) == 1:
         name = next(iter(arrays))
     if name is None:
         raise LatentError(
-            f"Expected an array named {', '.join(NAMES)} in {path} but got {sorted(arrays)}; rename the latents."
+            f"Expected an array named {', '.join(LATENT_KEYS)} in {path} but got {sorted(arrays)}; rename the latents."
         )
-    labels = next((arrays[label] for label in LABELS if label in arrays and label != name), None)
     z = _checked(arrays[name], path)
     return z, None if labels is None else as_labels(labels, len(z))
 
 
 def load_labels(path: str | Path, count: int) -> Tensor:
-    """Read one label a latent from .npy, or the only or labelled array of .npz and .safetensors.
+    """Read one label a latent: the only array of a file, or that of a usual name.
 
     Raises:
         LatentError: The file cannot be read or the number of labels is wrong.
     """
-    arrays = _arrays(Path(path))
-    found = next((arrays[label] for label in LABELS if label in arrays), None)
+    arrays = _arrays(path)
+    found = take_labels(arrays, keep=0)
     if found is None and len(arrays) != 1:
-        raise LatentError(f"Expected an array named {', '.join(LABELS)} in {path} but got {sorted(arrays)}.")
+        raise LatentError(f"Expected an array named labels in {path} but got {sorted(arrays)}.")
     return as_labels(next(iter(arrays.values())) if found is None else found, count)
 
 
 def as_labels(labels: np.ndarray | Tensor, count: int) -> Tensor:
-    """Classes as int64, or float targets.
+    """Return classes as int64, or float targets.
 
     Raises:
         LatentError: Not one label a latent, or float targets that are not finite.
@@ -76,35 +72,20 @@ def as_labels(labels: np.ndarray | Tensor, count: int) -> Tensor:
     return torch.from_numpy(np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64))
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise LatentError(f"Expected a file of latents but found none at {path}.")
+def _arrays(path: str | Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".npz":
-            # Pickled arrays could run code, so they are refused.
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        if path.suffix == ".npy":
-            return {"latents": np.load(path, allow_pickle=False)}
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return {k: (v.float() if v.dtype == torch.bfloat16 else v).numpy() for k, v in load_file(path).items()}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise LatentError(f"Expected plain arrays in {path} but reading failed: {error}") from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise LatentError(f"Expected a safetensors file at {path} but reading failed: {error}") from error
-    raise LatentError(f"Expected a .npz, .npy or .safetensors file but got {path.name!r}.")
+        return read_arrays(Path(path))
+    except ArtifactError as error:
+        raise LatentError(str(error)) from error
 
 
-def _checked(array: np.ndarray, path: str | Path) -> Tensor:
-    if array.dtype.kind not in "fiu" or array.ndim < 2 or len(array) < 4:
+def _checked(values: Tensor, path: str | Path) -> Tensor:
+    if values.is_complex() or values.dtype == torch.bool or values.dim() < 2 or len(values) < 4:
         raise LatentError(
-            f"Expected at least 4 latents (B, ...) of real numbers in {path} but got {array.dtype} {array.shape}."
+            f"Expected at least 4 latents (B, ...) of real numbers in {path} but got {values.dtype} "
+            f"{tuple(values.shape)}."
         )
-    z = torch.from_numpy(array.astype(np.float64 if array.dtype == np.float64 else np.float32))
+    z = values.to(torch.float64 if values.dtype == torch.float64 else torch.float32)
     bad = (~z.isfinite().flatten(1).all(dim=1)).nonzero().flatten()
     if len(bad):
         raise LatentError(

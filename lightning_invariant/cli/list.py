@@ -20,8 +20,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from lightning_invariant.hub.bundled import bundled_folder, bundled_names
-    from lightning_invariant.hub.reader import read_config
+    from lightning_invariant.artifact.folder import read_config
+    from lightning_invariant.hub.download import bundled_folder, bundled_names
 
     configs = {name: read_config(bundled_folder(name)) for name in bundled_names()}
     if args.json:

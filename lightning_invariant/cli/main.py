@@ -3,41 +3,74 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 
 from lightning_invariant import __version__
 from lightning_invariant.cli import compare, demo, embed, export, inspect, pull, push, verify
 from lightning_invariant.cli import list as bundled
+from lightning_invariant.cli.terminal import one_line
 from lightning_invariant.errors import InvariantError
 
 RECIPE_COMMANDS = ("fit", "validate", "test")
+TRACEBACK = "LIGHTNING_INVARIANT_TRACEBACK"
+"""Variable of the environment that lets errors through as they are."""
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run one command; errors of the user's making are one message, not a traceback.
+    """Run one command; whatever goes wrong is one line on the standard error, not a traceback.
 
     Args:
         args: Without the program's name; those of the process if None.
 
     Returns:
-        The exit status.
+        The exit status: 0 if it was done, 1 if `verify` finds that a certificate does not hold, 2 for an error.
     """
     args = sys.argv[1:] if args is None else args
     try:
         if args and args[0] in RECIPE_COMMANDS:
-            from lightning_invariant.cli.recipes import run_recipe
-
-            run_recipe(args[0], args[1:])
-            return 0
+            return _run_recipe(args)
         parsed = _parser().parse_args(args)
-        return int(parsed.run(parsed) or 0)
-    except InvariantError as error:
-        print(f"lightning-invariant: {error}", file=sys.stderr)
-    except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] == "lightning_invariant":
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *rest: _say(message)
+            warnings.filterwarnings("ignore", category=FutureWarning)  # between libraries, not for who runs a command
+            return int(parsed.run(parsed) or 0)
+    except BrokenPipeError:  # whoever read our output has enough
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (so that the exit flushes nowhere)
+        return 2
+    except Exception as error:
+        of_ours = isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("lightning_invariant")
+        if of_ours or os.environ.get(TRACEBACK):
             raise
-        print(f"lightning-invariant: Expected {error.name} to be installed for this command.", file=sys.stderr)
+        _say(_in_words(error))
     return 2
+
+
+def _run_recipe(args: list[str]) -> int:
+    """Of a training only our own errors are told in a line; a traceback is what helps with the others."""
+    from lightning_invariant.cli.recipes import run_recipe
+
+    try:
+        run_recipe(args[0], args[1:])
+    except InvariantError as error:
+        _say(error)
+        return 2
+    return 0
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, InvariantError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"Expected {error.name} to be installed for this command."
+    from lightning_invariant.hub.retries import in_words
+
+    return f"Expected the command to be done but {in_words(error)} ({TRACEBACK}=1 shows where)."
+
+
+def _say(text: object) -> None:
+    print(f"lightning-invariant: {one_line(text)}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_invariant.cli.terminal import show
 from lightning_invariant.errors import HubError, InvariantError
 
 if TYPE_CHECKING:
     import argparse
+
+    from lightning_invariant.hub.download import Source
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("repo", metavar="REPO", help="user/name")
     parser.add_argument("-o", "--output", metavar="DIR", help="new or empty folder, or an earlier export to replace")
+    parser.add_argument("--subfolder", default="", help="folder of the encoder inside the repository")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit (default: main)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -31,12 +35,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status is 0 if the encoder is there and whole."""
-    from lightning_invariant.hub.attempts import in_words
+    from lightning_invariant.hub.download import Source
+    from lightning_invariant.hub.retries import in_words
     from lightning_invariant.hub.target import Target
 
-    Target(args.repo)
+    source = Source(args.repo, args.revision, args.subfolder)
+    Target(source.repository()[0])
     try:
-        result = pull(args.repo, args.output, revision=args.revision)
+        result = pull(source, args.output)
     except InvariantError:
         raise
     except Exception as error:  # the client's errors have several bases
@@ -44,19 +50,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(result, indent=2))
         return 0
-    source = result["folder"] if args.output else args.repo
-    print(f"pulled {args.repo} at {result['commit'][:12]} ({result['bytes']:,} bytes) to {result['folder']}")
-    print(f'load it: InvariantEncoder.from_pretrained("{source}")')
+    name = result["folder"] if args.output else args.repo
+    show(f"pulled {args.repo} at {result['commit'][:12]} ({result['bytes']:,} bytes) to {result['folder']}")
+    show(f'load it: InvariantEncoder.from_pretrained("{name}")')
     return 0
 
 
-def pull(repo_id: str, output: str | Path | None = None, *, revision: str | None = None) -> dict[str, Any]:
+def pull(source: Source, output: str | Path | None = None) -> dict[str, Any]:
     """Download an encoder and check it.
 
     Args:
-        repo_id: "user/name".
+        source: Which one.
         output: A folder to put it into, replaced as a whole; files in it that are not ours stay. None for none.
-        revision: Branch, tag or commit.
 
     Returns:
         `repo_id`, `commit`, `folder`, `bytes`, `files`.
@@ -65,15 +70,15 @@ def pull(repo_id: str, output: str | Path | None = None, *, revision: str | None
         ArtifactError: A file is missing or damaged, or the folder cannot be written.
         huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
     """
-    from lightning_invariant.hub.artifact import OWN, check_target, is_own
-    from lightning_invariant.hub.directory import replace_directory
-    from lightning_invariant.hub.reader import read_artifact
-    from lightning_invariant.hub.transport import local_folder, read_pretrained
+    from lightning_invariant.artifact.config import CARD, FIGURE, ONNX, is_own, needed_files
+    from lightning_invariant.artifact.directory import replace_directory
+    from lightning_invariant.artifact.folder import check_target, read_artifact
+    from lightning_invariant.hub.download import local_folder, read_pretrained
 
     if output is not None:
         check_target(output)
-    read_pretrained(repo_id, revision=revision)
-    cached = local_folder(repo_id, revision=revision, files=OWN)
+    read_pretrained(source)
+    cached = local_folder(source, wanted=lambda config: [*needed_files(config), CARD, FIGURE, ONNX])
 
     def fill(fresh: Path) -> None:
         for path in cached.iterdir():
@@ -86,8 +91,8 @@ def pull(repo_id: str, output: str | Path | None = None, *, revision: str | None
     folder = cached if output is None else Path(output)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if is_own(path.name)}
     return {
-        "repo_id": repo_id,
-        "commit": cached.name,
+        "repo_id": source.repository()[0],
+        "commit": cached.parents[len(Path(source.subfolder).parts) - 1].name if source.subfolder else cached.name,
         "folder": str(folder),
         "bytes": sum(files.values()),
         "files": files,

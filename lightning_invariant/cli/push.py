@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_invariant.cli.terminal import show
 from lightning_invariant.errors import HubError, InvariantError
 
 if TYPE_CHECKING:
     import argparse
 
-    from lightning_invariant.hub.delivery import Outcome
     from lightning_invariant.hub.queue import Queue
+    from lightning_invariant.hub.worker import Outcome
 
 ATTEMPTS = 4
 
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository a private one")
+    parser.add_argument("--replace", action="store_true", help="replace an encoder even if it measured better")
     parser.add_argument("--message", default="Upload an invariant encoder", help="of the commit (default: %(default)s)")
     parser.add_argument("--queue", metavar="DIR", help="another queue than the user's own")
     parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
@@ -55,13 +57,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _push_folder(args: argparse.Namespace) -> int:
-    from lightning_invariant.hub.access import check_access, hub_client
-    from lightning_invariant.hub.attempts import attempt, in_words
+    from lightning_invariant.artifact.folder import read_artifact
+    from lightning_invariant.hub.access import check_access
+    from lightning_invariant.hub.client import hub_client
     from lightning_invariant.hub.commit import commit_folder
-    from lightning_invariant.hub.reader import read_artifact
+    from lightning_invariant.hub.retries import attempt, in_words
     from lightning_invariant.hub.target import Target
 
-    target, folder = Target(args.repo, args.revision, args.create_pr, args.private), Path(args.folder)
+    target, folder = Target(args.repo, args.revision, args.create_pr, args.private, args.replace), Path(args.folder)
     read_artifact(folder)  # nothing that could not be loaded again is uploaded
     if args.dry_run:
         _print(args, {"state": "dry run", "repo_id": target.repo_id, "folder": str(folder)}, f"{folder} -> {target}")
@@ -83,8 +86,9 @@ def _push_folder(args: argparse.Namespace) -> int:
 
 
 def _push_queue(args: argparse.Namespace) -> int:
-    from lightning_invariant.hub.delivery import deliver
+    from lightning_invariant.encoder.publish import check_entry
     from lightning_invariant.hub.queue import Queue
+    from lightning_invariant.hub.worker import Manner, empty_queue
 
     queue = Queue(args.queue)
     if args.dry_run:
@@ -95,11 +99,11 @@ def _push_queue(args: argparse.Namespace) -> int:
         lines = [f"{entry['repo_id']}  {entry['entry']}  {entry['trouble']}".rstrip() for entry in waiting]
         _print(args, {"queue": str(queue.folder), "waiting": waiting}, "\n".join(lines) or _empty(queue))
         return 0
-    outcomes = list(deliver(queue, attempts=ATTEMPTS, say=_say))
+    outcomes = list(empty_queue(queue, Manner(check_entry, ATTEMPTS, say=_say)))
     left = [outcome for outcome in outcomes if outcome.state in ("kept", "refused")]
     result = {"queue": str(queue.folder), "outcomes": [asdict(outcome) for outcome in outcomes]}
     _print(args, result, "\n".join(map(_in_a_line, outcomes)) or _empty(queue))
-    return int(bool(left))
+    return 2 if left else 0
 
 
 def _empty(queue: Queue) -> str:
@@ -108,15 +112,15 @@ def _empty(queue: Queue) -> str:
 
 def _in_a_line(outcome: Outcome) -> str:
     if outcome.state == "published":
-        return f"published {outcome.url}"
+        return f"published {outcome.url}" + (f" ({outcome.trouble})" if outcome.trouble else "")
     if outcome.state == "superseded":
         return f"left out {outcome.entry}: a newer export of the same training takes its place"
     return f"{outcome.state} {outcome.entry or outcome.repo_id}: {outcome.trouble}"
 
 
 def _print(args: argparse.Namespace, result: dict[str, Any], text: str) -> None:
-    print(json.dumps(result, indent=2) if args.json else text)
+    show(json.dumps(result, indent=2) if args.json else text)
 
 
 def _say(text: str) -> None:
-    print(f"{text} ...", file=sys.stderr, flush=True)
+    show(f"{text} ...", sys.stderr)

@@ -20,7 +20,7 @@ def recipe_path(name: str) -> Path:
     Raises:
         InvariantError: There is none; the message names those that there are.
     """
-    from lightning_invariant.hub.bundled import recipes_folder
+    from lightning_invariant.hub.download import recipes_folder
 
     path = Path(name)
     for candidate in (path, path / RECIPE, recipes_folder() / path.name / RECIPE):

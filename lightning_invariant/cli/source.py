@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_invariant.errors import InvariantError
 
 if TYPE_CHECKING:
     import argparse
+
+    from lightning_invariant.encoder import InvariantEncoder
 
 
 def add_source(parser: argparse.ArgumentParser, *, computes: bool = True) -> None:
     """Where the encoder comes from and, for commands that run it, how."""
     parser.add_argument("repo", metavar="REPO", help="a folder, a bundled encoder (list), or user/name on the Hub")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--subfolder", default="", help="folder of the encoder inside the repository")
     parser.add_argument("--offline", action="store_true", help="use what was downloaded before")
     parser.add_argument("--json", action="store_true", help="print JSON")
     if computes:
@@ -24,6 +29,28 @@ def add_source(parser: argparse.ArgumentParser, *, computes: bool = True) -> Non
         )
 
 
-def where(args: argparse.Namespace) -> dict[str, Any]:
-    """Settings for `local_folder` and `from_pretrained`."""
-    return {"revision": args.revision, "local_files_only": args.offline}
+def load(args: argparse.Namespace) -> InvariantEncoder:
+    """Load the encoder that the arguments name.
+
+    Raises:
+        InvariantError: There is no such device.
+    """
+    import torch
+
+    from lightning_invariant.encoder import InvariantEncoder
+
+    try:
+        device = None if args.device is None else torch.device(args.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # of builds without an accelerator
+        raise InvariantError(
+            f"Expected a device such as 'cpu' or 'cuda' but got {args.device!r}: {str(error).splitlines()[0]}"
+        ) from error
+    return InvariantEncoder.from_pretrained(
+        args.repo,
+        revision=args.revision,
+        subfolder=args.subfolder,
+        local_files_only=args.offline,
+        device=device,
+        trust_remote_code=args.trust_remote_code,
+    )

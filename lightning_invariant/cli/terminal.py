@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lightning_invariant.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def harmless(text: Any) -> str:
-    """Text without anything that a terminal would act on; line ends stay."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(text).replace("\t", "    "))
+def show(text: Any, file: TextIO | None = None) -> None:
+    """Print text, escaped where a terminal would act on it."""
+    print(printable(str(text)), file=file or sys.stdout, flush=True)
+
+
+def one_line(text: Any) -> str:
+    """Text as one line, escaped where a terminal would act on it."""
+    return printable(" ".join(str(text).split()))
 
 
 def show_markdown(text: str) -> None:
@@ -20,17 +27,17 @@ def show_markdown(text: str) -> None:
         from rich.console import Console
         from rich.markdown import Markdown
     except ImportError:
-        print(harmless(text))
+        show(text)
         return
     if not sys.stdout.isatty():
-        print(harmless(text))
+        show(text)
         return
-    Console().print(Markdown(harmless(text), hyperlinks=False))
+    Console().print(Markdown(printable(text), hyperlinks=False))
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Columns of plain text."""
-    cells = [[harmless(cell).replace("\n", " ") for cell in row] for row in [headings, *rows]]
+    cells = [[one_line(cell) for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_invariant.cli.source import add_source, where
+from lightning_invariant.cli.source import add_source, load
 from lightning_invariant.cli.terminal import show_table
 
 if TYPE_CHECKING:
     import argparse
 
-    from lightning_invariant.hub.verification import Check
+    from lightning_invariant.encoder.verify import Check
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "verify",
         help="measure a certificate again on your data",
-        description="Move your inputs by random group elements and measure again what the certificate says. Exit "
+        description="Transform your inputs by random group elements and measure again what the certificate says. Exit "
         "status: 0 if it holds, 1 if it does not, 2 if it could not be measured.",
     )
     add_source(parser)
@@ -33,15 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status says whether the certificate holds."""
-    from lightning_invariant.hub import InvariantEncoder
-    from lightning_invariant.hub.artifact import weights_digest
-    from lightning_invariant.hub.input_files import read_inputs
-    from lightning_invariant.hub.masks import mask_of
-    from lightning_invariant.hub.verification import verify
+    from lightning_invariant.artifact.config import weights_digest
+    from lightning_invariant.encoder.input_files import read_inputs
+    from lightning_invariant.encoder.masks import mask_of
+    from lightning_invariant.encoder.verify import verify
 
-    encoder = InvariantEncoder.from_pretrained(
-        args.repo, device=args.device, trust_remote_code=args.trust_remote_code, **where(args)
-    )
+    encoder = load(args)
     inputs, labels = read_inputs(Path(args.data), len(encoder.config["inputs"]), mask_of(encoder.config))
     inputs, labels = [x[: args.limit] for x in inputs], None if labels is None else labels[: args.limit]
     checks = verify(encoder, inputs, labels, seed=args.seed, batch_size=args.batch_size, progress=not args.json)
@@ -63,7 +60,7 @@ def _show(checks: list[Check], holds: bool, count: int) -> None:
         for c in checks
     ]
     show_table(("", "certified", "measured", "limit", "holds"), rows)
-    print(f"\nThe certificate {'holds' if holds else 'does not hold'} on {count} inputs moved at random.")
+    print(f"\nThe certificate {'holds' if holds else 'does not hold'} on {count} inputs transformed at random.")
 
 
 def _number(value: float | None) -> str:

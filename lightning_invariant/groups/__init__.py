@@ -4,7 +4,7 @@ from lightning_invariant.groups.cyclic import Cyclic, Translations
 from lightning_invariant.groups.dihedral import Dihedral
 from lightning_invariant.groups.grammar import parse_group
 from lightning_invariant.groups.group import FiniteGroup, Group
-from lightning_invariant.groups.matrices import Matrices
+from lightning_invariant.groups.matrices import Cube, Matrices
 from lightning_invariant.groups.orthogonal import O2, O3, SO2, SO3, Orthogonal
 from lightning_invariant.groups.product import Product
 from lightning_invariant.groups.representation import Representation
@@ -17,6 +17,7 @@ __all__ = [
     "O3",
     "SO2",
     "SO3",
+    "Cube",
     "Cyclic",
     "Dihedral",
     "FiniteGroup",

@@ -50,11 +50,16 @@ class Block(ABC):
         return (self.dim, self.copies) if self.copies_last else (self.copies, self.dim)
 
     @property
+    def axes(self) -> tuple[int, ...]:
+        """The layout with every axis by itself, where `shape` flattens some."""
+        return self.shape
+
+    @property
     def size(self) -> int:
         """Numbers in the block."""
         return self.copies * self.dim
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Act on a batch.
 
         Args:
@@ -84,7 +89,7 @@ class Trivial(Block):
         """Ones."""
         return torch.ones(len(g), 1, 1, dtype=torch.float64, device=g.device)
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Nothing moves."""
         return z
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_invariant.groups.group import FiniteGroup
+from lightning_invariant.groups.planar import axis_suffix, half_turn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,20 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dihedral(FiniteGroup):
-    """D_n, of order 2n; element r + n f reflects the second axis (if f = 1), then rotates by 2 pi r / n.
+    """D_n, of order 2n; element r + n f reflects about a line (if f = 1), then rotates by 2 pi r / n.
 
     Args:
         n: Number of rotations, at least 1.
+        axis: Angle of the line of reflection in degrees, counter-clockwise from the x axis, which points right: 0 turns
+            images upside down (reverses H), 90 swaps left and right (reverses W), as escnn does by default. It says
+            what elements do to the plane; regular fields and irreps are the same for every axis, as in escnn.
 
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is below 1, or the axis is no number.
     """
 
     n: int
+    axis: float = 0.0
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"Expected a dihedral group with at least 1 rotation but got {self.n}.")
+        object.__setattr__(self, "axis", half_turn(self.axis))
 
     @property
     def order(self) -> int:
@@ -53,4 +59,4 @@ class Dihedral(FiniteGroup):
         return f"{360 * int(r) / self.n:g}°" + ("m" if int(f) else "")
 
     def __str__(self) -> str:
-        return f"D{self.n}"
+        return f"D{self.n}{axis_suffix(self.axis)}"

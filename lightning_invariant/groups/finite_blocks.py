@@ -1,4 +1,4 @@
-"""Blocks of discrete groups: regular fields, point features, sign patterns, planar irreps of C_n and D_n."""
+"""Blocks of discrete groups: regular fields, features of points and of pairs, sign patterns, irreps of C_n and D_n."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Regular(Block):
         """Permutation matrices."""
         return torch.eye(self.dim, dtype=torch.float64, device=g.device)[self.group.translation(g)]
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Permute the entries of each copy."""
         index = self.group.translation(g).to(z.device)
         return z.gather(-1, index[:, None, :].expand_as(z))
@@ -70,13 +70,56 @@ class Points(Block):
         """Permutation matrices."""
         return torch.eye(self.dim, dtype=torch.float64, device=g.device)[g.argsort(dim=-1)]
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Permute the rows."""
         index = g.argsort(dim=-1).to(z.device)
         return z.gather(-2, index[:, :, None].expand_as(z))
 
     def __str__(self) -> str:
         return f"{self.dim} points x {self.copies}"
+
+
+@dataclass(frozen=True)
+class Pairs(Block):
+    """Features of ordered pairs of n points, such as adjacency, laid out (n * n, copies) or (n, n, copies).
+
+    S_n moves rows and columns together: z'[p[i], p[j]] = z[i, j].
+    """
+
+    group: Symmetric
+    copies_last: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.group, Symmetric):
+            raise ValueError(f"Expected a symmetric group for pairs but got {self.group}.")
+
+    @property
+    def dim(self) -> int:
+        """The number of ordered pairs, those of a point with itself among them."""
+        return self.group.n**2
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Rows, columns and copies apart."""
+        return (self.group.n, self.group.n, self.copies)
+
+    def matrices(self, g: Tensor) -> Tensor:
+        """Permutation matrices of the pairs."""
+        return torch.eye(self.dim, dtype=torch.float64, device=g.device)[self._origins(g)]
+
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
+        """Permute rows and columns."""
+        index = self._origins(g).to(z.device)
+        return z.gather(-2, index[:, :, None].expand_as(z))
+
+    def _origins(self, g: Tensor) -> Tensor:
+        """For each pair where it came from, (n, dim)."""
+        place = g.argsort(dim=-1)
+        return (place[:, :, None] * self.group.n + place[:, None, :]).flatten(1)
+
+    def __str__(self) -> str:
+        return f"{self.copies} pairs"
 
 
 @dataclass(frozen=True)
@@ -99,7 +142,7 @@ class SignPattern(Block):
         """Diagonal matrices."""
         return torch.diag_embed(g.double())
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Multiply by the signs."""
         return z * g.to(z)[:, None, :]
 

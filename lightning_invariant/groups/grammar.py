@@ -1,11 +1,12 @@
-"""The notation: "C8: 16 regular", "SO3: 8x0 + 4x1", "S9: 9 points x 16", "O3: 12 vectors", "Z2^5: signs".
+"""The notation: "C8: 16 regular", "SO3: 8x0 + 4x1", "S9: 9 points x 16 + 2 pairs", "O3: 12 vectors", "Z2^5: signs".
 
 representation = group ":" term { "+" term }
 group          = factor { " x " factor }
-factor         = "C"n | "D"n | "S"n | "T"n | "Z2" | "Z2^"n | "SO"d | "O"d | "Sampled" [ "(" name ")" ]
-               | "Matrices" nested-list
+factor         = "C"n | "D"n [axis] | "S"n | "T"n | "Z2" | "Z2^"n | "SO"d | "O"d | "O2" [axis] | "HFlip" | "VFlip"
+               | "Cube" | "FullCube" | "Sampled" [ "(" name ")" ] | "Matrices" nested-list
+axis           = "(axis=" degrees ")", the line of reflection: 0 swaps top and bottom, 90 left and right
 term           = [copies] kind { "*" kind } | copies "x" irrep | n "points" [ "x" copies ]
-kind           = "trivial" | "regular" | "points" | "signs" | "vectors" | "det" | irrep (in products only)
+kind           = "trivial" | "regular" | "points" | "pairs" | "signs" | "vectors" | "det" | irrep (in products only)
 irrep          = frequency | degree [ "e" | "o" ]
 """
 
@@ -20,9 +21,9 @@ from lightning_invariant.errors import GroupError, ParseError
 from lightning_invariant.groups.block import Block, Trivial
 from lightning_invariant.groups.cyclic import Cyclic, Translations
 from lightning_invariant.groups.dihedral import Dihedral
-from lightning_invariant.groups.finite_blocks import Determinant, PlanarIrrep, Points, Regular, SignPattern
+from lightning_invariant.groups.finite_blocks import Determinant, Pairs, PlanarIrrep, Points, Regular, SignPattern
 from lightning_invariant.groups.group import FiniteGroup, Group
-from lightning_invariant.groups.matrices import Matrices
+from lightning_invariant.groups.matrices import Cube, Matrices
 from lightning_invariant.groups.matrix_blocks import DegreeIrrep, Flip, FrequencyIrrep, Outer, Vectors
 from lightning_invariant.groups.orthogonal import Orthogonal
 from lightning_invariant.groups.product import Product
@@ -30,7 +31,7 @@ from lightning_invariant.groups.sampled import Sampled
 from lightning_invariant.groups.signs import Signs
 from lightning_invariant.groups.symmetric import Symmetric
 
-KINDS = ("trivial", "regular", "points", "signs", "vectors", "det")
+KINDS = ("trivial", "regular", "points", "pairs", "signs", "vectors", "det")
 _NUMBERED: dict[str, Callable[[int], Group]] = {
     "C": Cyclic,
     "D": Dihedral,
@@ -40,7 +41,17 @@ _NUMBERED: dict[str, Callable[[int], Group]] = {
     "O": Orthogonal,
     "Z2^": Signs,
 }
-_FACTOR = re.compile(r"(SO|[CDSTO])\(?(\d+)\)?|(Z2\^)(\d+)|(Z2)|Sampled(?:\((\w+)\))?|(Matrices)")
+_NAMED: dict[str, Callable[[], Group]] = {
+    "HFlip": lambda: Dihedral(1, axis=90),
+    "VFlip": lambda: Dihedral(1),
+    "Cube": Cube,
+    "FullCube": lambda: Cube(full=True),
+    "Z2": lambda: Signs(1),
+}
+_FACTOR = re.compile(
+    r"(HFlip|VFlip|Cube|FullCube)\b|(SO|[CDSTO])\(?(\d+)\)?(?:\(axis\s*=\s*(-?\d+\.?\d*)\))?"
+    r"|(Z2\^)(\d+)|(Z2)|Sampled(?:\((\w+)\))?|(Matrices)"
+)
 _TERM = re.compile(r"(?:(\d+)\s*x\s*(\d+[eo]?)|(?:(\d+)\s+)?([A-Za-z][\w*]*|\d+[eo]?\*[\w*]+)(?:\s*x\s*(\d+))?)\s*$")
 _IRREP = re.compile(r"(\d+)([eo]?)")
 
@@ -99,16 +110,19 @@ def _factor(text: str, position: int, end: int) -> tuple[Group, int]:
     match = _FACTOR.match(text, position, end)
     if match is None:
         raise ParseError(
-            "Expected a group: Cn, Dn, Sn, Tn, Z2^n, SOd, Od, Sampled or Matrices[[...]] (n, d are numbers).",
+            "Expected a group: Cn, Dn, Sn, Tn, Z2^n, SOd, Od, HFlip, VFlip, Cube, FullCube, Sampled or Matrices[[...]] "
+            "(n, d are numbers).",
             text,
             position,
         )
-    letter, number, signs, count, z2, name, matrices = match.groups()
+    named, letter, number, axis, signs, count, z2, name, matrices = match.groups()
     try:
+        if named or z2:
+            return _NAMED[named or z2](), match.end()
+        if axis is not None:
+            return _with_axis(letter, int(number), float(axis)), match.end()
         if letter or signs:
             return _NUMBERED[letter or signs](int(number or count)), match.end()
-        if z2:
-            return Signs(1), match.end()
         if matrices:
             value, stop = json.JSONDecoder().raw_decode(text, match.end())
             return Matrices(value), stop
@@ -117,6 +131,14 @@ def _factor(text: str, position: int, end: int) -> tuple[Group, int]:
         raise
     except (ValueError, TypeError, RecursionError) as error:
         raise ParseError(str(error), text, position) from error
+
+
+def _with_axis(letter: str, number: int, axis: float) -> Group:
+    if letter == "D":
+        return Dihedral(number, axis)
+    if letter == "O":
+        return Orthogonal(number, axis=axis)
+    raise ValueError(f"Expected an axis of reflection for Dn or O2 only but got {letter}{number}.")
 
 
 def _term(group: Group, piece: str, text: str, start: int) -> Block:
@@ -165,6 +187,8 @@ def _kind(group: Group, copies: int, kind: str) -> Block:
         return Trivial(group, copies)
     if kind == "regular":
         return Regular(_finite(group), copies)
+    if kind == "pairs":
+        return Pairs(group, copies)  # type: ignore[arg-type]
     if kind == "signs":
         return SignPattern(group, copies)  # type: ignore[arg-type]
     if kind == "vectors":

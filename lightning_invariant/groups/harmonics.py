@@ -67,7 +67,7 @@ def rotation_matrices(degree: int, rotations: Float[Tensor, "n 3 3"]) -> Float[T
 
 
 def _legendre(degree: int, order: int, y: Tensor) -> Tensor:
-    value, before = torch.full_like(y, math.prod(range(1, 2 * order, 2))), torch.zeros_like(y)
+    value, before = torch.full_like(y, float(math.prod(range(1, 2 * order, 2)))), torch.zeros_like(y)
     for step in range(order + 1, degree + 1):
         value, before = ((2 * step - 1) * y * value - (step + order - 1) * before) / (step - order), value
     return value

@@ -11,6 +11,7 @@ import torch
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups.group import FiniteGroup
+from lightning_invariant.groups.orthogonal import Orthogonal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +74,35 @@ class Matrices(FiniteGroup):
     def __str__(self) -> str:
         numbers = [[[int(x) if x.is_integer() else x for x in row] for row in m] for m in self.generators]
         return "Matrices" + json.dumps(numbers, separators=(",", ":"))
+
+
+@dataclass(frozen=True, init=False)
+class Cube(Matrices):
+    """The 24 rotations of the cube, or all of its 48 isometries: what permutes the voxels of a cubic volume.
+
+    Args:
+        full: Whether reflections belong to it.
+
+    Example:
+        >>> Cube().order, Cube(full=True).order
+        (24, 48)
+    """
+
+    full: bool = False
+
+    def __init__(self, *, full: bool = False) -> None:
+        object.__setattr__(self, "full", full)
+        quarter_turns = ([[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+        inversion = [[[-1, 0, 0], [0, -1, 0], [0, 0, -1]]] if full else []
+        object.__setattr__(self, "generators", [*quarter_turns, *inversion])
+        self.__post_init__()
+
+    def label(self, g: Tensor) -> str:
+        """The angle in degrees, marked with "m" where there is a reflection, and the element's number."""
+        return f"{Orthogonal(3).label(self.matrices()[int(g)])} #{int(g)}"
+
+    def __str__(self) -> str:
+        return "FullCube" if self.full else "Cube"
 
 
 class _Listing(NamedTuple):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST_DEGREE = 32
+"""Highest degree of an irrep of space; factorials of higher ones leave the range of float64."""
+
+
 @dataclass(frozen=True)
 class Vectors(Block):
     """Vectors of the space that a matrix group acts on, laid out (copies, d)."""
@@ -63,11 +67,12 @@ class FrequencyIrrep(Block):
         return 1 if self.frequency == 0 else 2
 
     def matrices(self, g: Tensor) -> Tensor:
-        """Rotations by k times the angle."""
+        """Rotations by k times the angle, after diag(1, -1) for what is a reflection about the group's axis."""
         if self.frequency == 0:
             return torch.ones(len(g), 1, 1, dtype=torch.float64, device=g.device)
         flip = (torch.linalg.det(g) < 0).long()
-        return planar_matrices(self.frequency * torch.atan2(g[:, 1, 0], g[:, 0, 0]), flip)
+        angle = torch.atan2(g[:, 1, 0], g[:, 0, 0]) - math.radians(2 * self.group.axis) * flip.double()
+        return planar_matrices(self.frequency * angle, flip)
 
     def __str__(self) -> str:
         return f"{self.copies}x{self.frequency}"
@@ -78,7 +83,7 @@ class DegreeIrrep(Block):
     """The irrep of degree l of SO(3), or of degree l and parity of O(3), in the basis of e3nn.
 
     Args:
-        degree: l, at least 0.
+        degree: l, from 0 to 32.
         parity: 1 (even) or -1 (odd) for O(3); None for SO(3).
     """
 
@@ -96,6 +101,8 @@ class DegreeIrrep(Block):
             )
         if self.degree < 0:
             raise ValueError(f"Expected a degree of at least 0 but got {self.degree}.")
+        if self.degree > LARGEST_DEGREE:
+            raise ValueError(f"Expected a degree of at most {LARGEST_DEGREE} but got {self.degree}.")
 
     @property
     def dim(self) -> int:
@@ -159,6 +166,11 @@ class Outer(Block):
         """The product of the parts' dimensions."""
         return math.prod(part.dim for part in self.parts)
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Copies, then one axis for each factor."""
+        return (self.copies, *(part.dim for part in self.parts))
+
     def matrices(self, g: Tensor) -> Tensor:
         """Kronecker products."""
         total = torch.ones(len(g), 1, 1, dtype=torch.float64, device=g.device)
@@ -169,14 +181,14 @@ class Outer(Block):
             )
         return total
 
-    def move(self, z: Tensor, g: Tensor) -> Tensor:
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Factor by factor, without the Kronecker product."""
         copies = z.shape[1]
         z = z.reshape(len(z), copies, *(part.dim for part in self.parts))
         for axis, (part, element) in enumerate(zip(self.parts, self.group.split(g), strict=True), start=2):
             last = z.movedim(axis, -1)
             rows = last.reshape(len(z), copies * self.dim // part.dim, part.dim)
-            moved = part.move(rows.mT, element).mT if part.copies_last else part.move(rows, element)
+            moved = part.transform(rows.mT, element).mT if part.copies_last else part.transform(rows, element)
             z = moved.reshape(last.shape).movedim(-1, axis)
         return z.reshape(len(z), copies, self.dim)
 

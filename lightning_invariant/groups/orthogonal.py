@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_invariant.groups.group import Group
+from lightning_invariant.groups.planar import axis_suffix, half_turn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +22,23 @@ class Orthogonal(Group):
     Args:
         d: Dimension of the space, at least 2.
         special: Whether reflections are left out.
+        axis: For O(2), angle in degrees of the line about which irreps take reflections to be diag(1, -1), as for
+            `Dihedral`: 90 is escnn's default. Elements are matrices on the plane for every axis.
 
     Raises:
-        ValueError: d is below 2.
+        ValueError: d is below 2, or an axis for another group than O(2).
     """
 
     d: int
     special: bool = False
+    axis: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "axis", half_turn(self.axis))
+        if self.axis and (self.d != 2 or self.special):
+            raise ValueError(
+                f"Expected an axis of reflection for O2 or Dn only but got {self.axis:g} for d = {self.d}."
+            )
         if self.d < 2:
             raise ValueError(f"Expected a dimension of at least 2 but got {self.d}; O(1) is the sign group Z2.")
 
@@ -76,14 +85,15 @@ class Orthogonal(Group):
         flip = bool(torch.linalg.det(g) < 0)
         mark = "m" if flip else ""
         if self.d == 2:
-            return f"{math.degrees(math.atan2(g[1, 0], g[0, 0])):.0f}°{mark}"
+            degrees = math.degrees(math.atan2(g[1, 0], g[0, 0])) - (2 * self.axis if flip else 0)
+            return f"{(degrees + 180) % 360 - 180:.0f}°{mark}"
         if self.d == 3:
             cosine = ((-g if flip else g).trace() - 1) / 2
             return f"{math.degrees(math.acos(max(-1.0, min(1.0, float(cosine))))):.0f}°{mark}"
         return mark or "rotation"
 
     def __str__(self) -> str:
-        return f"{'SO' if self.special else 'O'}{self.d}"
+        return f"{'SO' if self.special else 'O'}{self.d}{axis_suffix(self.axis)}"
 
 
 def SO2() -> Orthogonal:  # noqa: N802
@@ -91,9 +101,9 @@ def SO2() -> Orthogonal:  # noqa: N802
     return Orthogonal(2, special=True)
 
 
-def O2() -> Orthogonal:  # noqa: N802
+def O2(axis: float = 0.0) -> Orthogonal:  # noqa: N802
     """Rotations and reflections of the plane."""
-    return Orthogonal(2)
+    return Orthogonal(2, axis=axis)
 
 
 def SO3() -> Orthogonal:  # noqa: N802

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST = 32
+"""Most factors."""
+
+
 @dataclass(frozen=True)
 class Product(Group):
     """G1 x G2 x ...; an element is the concatenation of its factors' elements, flattened.
@@ -36,6 +40,8 @@ class Product(Group):
         object.__setattr__(self, "factors", tuple(flat))
         if len(flat) < 2:
             raise ValueError(f"Expected at least two factors but got {len(flat)}.")
+        if len(flat) > LARGEST:
+            raise ValueError(f"Expected at most {LARGEST} factors but got {len(flat)}; Z2^n stands for n signs.")
 
     @property
     def order(self) -> int | None:

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST = 100_000
+
+
 @dataclass(frozen=True)
 class Signs(Group):
     """Z_2^n; an element is n numbers, each 1 or -1.
 
     Args:
-        n: Number of independent signs, at least 1.
+        n: Number of independent signs, from 1 to 100,000.
 
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is out of range.
     """
 
     n: int
@@ -29,6 +32,8 @@ class Signs(Group):
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"Expected at least 1 sign but got {self.n}.")
+        if self.n > LARGEST:
+            raise ValueError(f"Expected at most {LARGEST} independent signs but got {self.n}.")
 
     @property
     def order(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST = 50_000
+"""Most places: the order of the group is a number of 213,000 digits there."""
+
+
+@lru_cache(maxsize=64)
+def _factorial(n: int) -> int:
+    return math.factorial(n)
+
+
 @dataclass(frozen=True)
 class Symmetric(Group):
     """S_n; an element p moves what stands at place i to place p[i], so rows move as z'[p[i]] = z[i].
@@ -22,10 +32,10 @@ class Symmetric(Group):
     Nothing here lists the group unless asked, so n may be in the thousands.
 
     Args:
-        n: Number of places, at least 1.
+        n: Number of places, from 1 to 50,000.
 
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is out of range.
     """
 
     n: int
@@ -33,11 +43,13 @@ class Symmetric(Group):
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"Expected permutations of at least 1 place but got {self.n}.")
+        if self.n > LARGEST:
+            raise ValueError(f"Expected permutations of at most {LARGEST} places but got {self.n}; pool some first.")
 
     @property
     def order(self) -> int:
         """The factorial of n."""
-        return math.factorial(self.n)
+        return _factorial(self.n)
 
     @property
     def element_shape(self) -> tuple[int, ...]:

@@ -1,18 +1,20 @@
-"""Where it goes: an artefact directory that anybody can load without the author's code, and the Hub."""
+"""Up to the Hugging Face Hub and down from it: folders of artefacts, whatever network they hold."""
 
-from lightning_invariant.hub.artifact import Artifact, check_target, write_artifact
-from lightning_invariant.hub.encoder import InvariantEncoder
-from lightning_invariant.hub.export import export_encoder
-from lightning_invariant.hub.preprocessing import Preprocessing
-from lightning_invariant.hub.reader import read_artifact, read_config
+from lightning_invariant.hub.access import check_access
+from lightning_invariant.hub.commit import commit_folder
+from lightning_invariant.hub.download import Source, local_folder, read_pretrained
+from lightning_invariant.hub.queue import Queue
+from lightning_invariant.hub.target import Target
+from lightning_invariant.hub.worker import Worker, empty_queue
 
 __all__ = [
-    "Artifact",
-    "InvariantEncoder",
-    "Preprocessing",
-    "check_target",
-    "export_encoder",
-    "read_artifact",
-    "read_config",
-    "write_artifact",
+    "Queue",
+    "Source",
+    "Target",
+    "Worker",
+    "check_access",
+    "commit_folder",
+    "empty_queue",
+    "local_folder",
+    "read_pretrained",
 ]

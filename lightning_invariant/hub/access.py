@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.errors import HubError
-from lightning_invariant.hub.answers import guard_client
-from lightning_invariant.hub.attempts import REFUSED, in_words, status_of
-from lightning_invariant.hub.pace import SlowHubError, paced
+from lightning_invariant.hub.client import SlowHubError, hub_client, step
+from lightning_invariant.hub.retries import REFUSED, in_words, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,14 +14,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from lightning_invariant.hub.target import Target
-
-
-def hub_client() -> HfApi:
-    """A client of the Hub that HF_ENDPOINT names, with the token of HF_TOKEN or `hf auth login`."""
-    from huggingface_hub import HfApi
-
-    guard_client()
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="lightning-invariant")
 
 
 def check_access(target: Target) -> str | None:
@@ -41,7 +31,7 @@ def check_access(target: Target) -> str | None:
     """
     client, account = hub_client(), {}
     try:
-        with paced():
+        with step():
             account = client.whoami()
             _require_writing_token(account, target)
             ensure_repository(client, target)
@@ -68,18 +58,19 @@ def ensure_repository(client: HfApi, target: Target) -> None:
     """
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    try:
-        refs = client.list_repo_refs(target.repo_id)
-    except RepositoryNotFoundError:
-        client.create_repo(target.repo_id, private=target.private, exist_ok=True)
-        refs = client.list_repo_refs(target.repo_id)
-    branch = target.revision
-    if branch is None or branch.startswith("refs/"):
-        return
-    if any(tag.name == branch for tag in refs.tags):
-        raise HubError(f"Expected a branch of {target.repo_id} but {branch!r} is a tag, which cannot be added to.")
-    if all(known.name != branch for known in refs.branches):
-        client.create_branch(target.repo_id, branch=branch, exist_ok=True)
+    with step():
+        try:
+            refs = client.list_repo_refs(target.repo_id)
+        except RepositoryNotFoundError:
+            client.create_repo(target.repo_id, private=target.private, exist_ok=True)
+            refs = client.list_repo_refs(target.repo_id)
+        branch = target.revision
+        if branch is None or branch.startswith("refs/"):
+            return
+        if any(tag.name == branch for tag in refs.tags):
+            raise HubError(f"Expected a branch of {target.repo_id} but {branch!r} is a tag, which cannot be added to.")
+        if all(known.name != branch for known in refs.branches):
+            client.create_branch(target.repo_id, branch=branch, exist_ok=True)
 
 
 def _require_writing_token(account: Mapping[str, Any], target: Target) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_invariant.errors import ArtifactError
+from lightning_invariant.artifact.card import measured_value
+from lightning_invariant.artifact.config import CARD, CERTIFICATE, CONFIG, is_own
+from lightning_invariant.artifact.files import JSON_LIMIT, parse_json, read_bytes
+from lightning_invariant.artifact.folder import read_certificate, read_config
+from lightning_invariant.artifact.readme import for_repository, merged
+from lightning_invariant.errors import ArtifactError, HubError
 from lightning_invariant.hub.access import ensure_repository
-from lightning_invariant.hub.artifact import CARD, is_own
-from lightning_invariant.hub.attempts import status_of
-from lightning_invariant.hub.reader import read_config
-from lightning_invariant.hub.readme import for_repository, merged
+from lightning_invariant.hub.client import step
+from lightning_invariant.hub.retries import status_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
 
 OTHERS_FIRST = 5
 """How often a commit of somebody else may come between."""
+COMPARED = ("knn", "linear")
+"""Scores of the features that two encoders are compared by, the first that both have; larger is better."""
+
+
+class WorseError(HubError):
+    """An encoder that measured worse than the one that it would replace."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Commit:
     pull: str | None = None
 
 
-def commit_folder(client: HfApi, folder: Path, target: Target, *, message: str) -> Commit:
+def commit_folder(client: HfApi, folder: Path, target: Target, *, message: str, own: str | None = None) -> Commit:
     """Publish a folder that was exported, atomically.
 
     Files of an earlier encoder that this one does not have are deleted in the same commit; files that are not ours
@@ -50,27 +60,35 @@ def commit_folder(client: HfApi, folder: Path, target: Target, *, message: str) 
         client: Of the Hub.
         folder: An exported encoder.
         target: Where to; a repository or branch that is missing is made.
-        message: Of the commit, one line.
+        message: Message of the commit, one line.
+        own: A commit of the same training run, which may be replaced whatever was measured.
 
     Raises:
         ArtifactError: The folder is none of ours, or changed meanwhile.
+        WorseError: The encoder there measured better, and the target does not say that it may be replaced.
         huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
     """
     config = read_config(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir() if is_own(path.name))
     ensure_repository(client, target)
     for again in reversed(range(OTHERS_FIRST)):
-        info = client.model_info(target.repo_id, revision=target.revision)
+        with step():
+            info = client.model_info(target.repo_id, revision=target.revision)
         present = {sibling.rfilename for sibling in info.siblings or ()}
-        operations = _operations(folder, config, target, _card_there(client, target, info.sha, present), present)
+        on_main = target.revision in (None, "main") and not target.create_pr
+        if on_main and not target.replace and (own is None or info.sha != own):
+            _require_better(client, folder, config, target, info.sha, present)
+        operations = _operations(folder, config, target, _text(client, target, info.sha, CARD, present), present)
         try:
-            done = client.create_commit(
-                target.repo_id,
-                operations,
-                commit_message=message,
-                revision=target.revision,
-                create_pr=target.create_pr,
-                parent_commit=info.sha,
-            )
+            with step(size):
+                done = client.create_commit(
+                    target.repo_id,
+                    operations,
+                    commit_message=message,
+                    revision=target.revision,
+                    create_pr=target.create_pr,
+                    parent_commit=info.sha,
+                )
         except Exception as error:
             if status_of(error) != 412 or not again:
                 raise
@@ -105,9 +123,37 @@ def _require_unchanged(name: str, operation: CommitOperationAdd, config: dict[st
         )
 
 
-def _card_there(client: HfApi, target: Target, commit: str | None, present: set[str]) -> str | None:
-    if CARD not in present:
+def _require_better(
+    client: HfApi, folder: Path, config: dict[str, Any], target: Target, commit: str | None, present: set[str]
+) -> None:
+    """Refuse to replace an encoder for the same task that measured better."""
+    if not {CONFIG, CERTIFICATE} <= present:
+        return
+    try:
+        texts = [_text(client, target, commit, name, present) or "" for name in (CONFIG, CERTIFICATE)]
+        there, certified = (parse_json(text, target.repo_id) for text in texts)
+        measured = certified.get("measured")
+        old = {name: measured_value(measured, name) for name in COMPARED} if isinstance(measured, dict) else {}
+    except (ArtifactError, TypeError, ValueError):
+        return  # what cannot be read cannot be better
+    measured = read_certificate(folder, config).get("measured") or {}
+    new = {name: measured_value(measured, name) for name in COMPARED}
+    name = next(
+        (name for name in COMPARED if math.isfinite(old.get(name, math.nan)) and math.isfinite(new[name])), None
+    )
+    if name is None or there.get("targets") != config.get("targets") or new[name] >= old[name]:
+        return
+    raise WorseError(
+        f"Expected an encoder at least as good as the one that {target} holds, which measured {old[name]:.4g} "
+        f"({name}), but this one measured {new[name]:.4g}; publish it to another branch (revision), or allow it with "
+        "replace=True (push --replace)."
+    )
+
+
+def _text(client: HfApi, target: Target, commit: str | None, name: str, present: set[str]) -> str | None:
+    """What a small file of the repository holds; None where there is none."""
+    if name not in present:
         return None
-    with tempfile.TemporaryDirectory() as scratch:
-        path = client.hf_hub_download(target.repo_id, CARD, revision=commit, local_dir=scratch)
-        return Path(path).read_text(encoding="utf-8", errors="replace")
+    with tempfile.TemporaryDirectory() as scratch, step():
+        path = client.hf_hub_download(target.repo_id, name, revision=commit, local_dir=scratch)
+        return read_bytes(Path(path), JSON_LIMIT).decode("utf-8", "replace")

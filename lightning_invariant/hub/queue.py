@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from lightning_invariant.artifact.directory import STALE, STALE_AFTER, check_replaceable, replace_directory
+from lightning_invariant.artifact.files import JSON_LIMIT, parse_json, read_bytes, write_json
 from lightning_invariant.errors import ArtifactError, HubError
-from lightning_invariant.hub.directory import STALE, STALE_AFTER, check_replaceable, replace_directory
-from lightning_invariant.hub.json_file import JSON_LIMIT, parse_json, read_bytes, write_json
 from lightning_invariant.hub.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENTRY, ENCODER, PROOF = "entry.json", "encoder", "proof.safetensors"
+ENTRY, ENCODER, PARITY = "entry.json", "encoder", "parity.safetensors"
 _DONE = ".done-"
-_PULL = ".pull-"
-PULL_AFTER = 90 * 24 * 3600.0
-"""Age in seconds at which it is forgotten which pull request a run opened."""
+_RUN = ".run-"
+RUN_AFTER = 90 * 24 * 3600.0
+"""Age in seconds at which it is forgotten what a run published."""
 
 
 def default_queue() -> Path:
@@ -64,9 +64,9 @@ class Entry:
         return self.folder / ENCODER
 
     @property
-    def proof(self) -> Path:
+    def parity(self) -> Path:
         """Live features beside it; the file is missing if the user exported by hand."""
-        return self.folder / PROOF
+        return self.folder / PARITY
 
 
 class Queue:
@@ -92,7 +92,7 @@ class Queue:
 
         Args:
             target: Where it goes.
-            fill: Writes `ENCODER` and perhaps `PROOF` into an empty folder; if it raises, nothing is added.
+            fill: Writes `ENCODER` and perhaps `PARITY` into an empty folder; if it raises, nothing is added.
             message: Of the commit.
             run: Of one training.
 
@@ -141,14 +141,18 @@ class Queue:
         digest = hashlib.sha256(target.repo_id.encode()).hexdigest()[:16]
         return FileLock(self.folder / f".lock-{digest}")
 
-    def pull_of(self, run: str) -> str | None:
-        """The pull request that a run opened, "refs/pr/3"."""
-        path = self.folder / f"{_PULL}{run}"
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+    def remembered(self, run: str) -> dict[str, str]:
+        """What a run published: "commit", its last one, and "pull", the pull request that it opened."""
+        path = self.folder / f"{_RUN}{run}"
+        try:
+            return parse_json(read_bytes(path, JSON_LIMIT), str(path)) if path.is_file() else {}
+        except ArtifactError:
+            return {}
 
-    def remember_pull(self, run: str, pull: str) -> None:
-        """Let later exports of a run go to the pull request that it opened."""
-        (self.folder / f"{_PULL}{run}").write_text(pull, encoding="utf-8")
+    def remember(self, run: str, what: dict[str, str]) -> None:
+        """Let later exports of a run know what it published."""
+        write_json(fresh := self.folder / f"{_RUN}{run}.new", what)
+        os.replace(fresh, self.folder / f"{_RUN}{run}")
 
     def _read(self, folder: Path) -> Entry | None:
         try:
@@ -159,11 +163,11 @@ class Queue:
             return None
 
     def _clean_up(self) -> None:
-        """Remove what killed processes left half written, and pull requests of runs long gone."""
+        """Remove what killed processes left half written, and what runs long gone published."""
         with suppress(OSError):
             for path in self.folder.iterdir():
                 age = time.time() - path.stat().st_mtime
-                if path.name.startswith(_PULL) and age > PULL_AFTER:
+                if path.name.startswith(_RUN) and age > RUN_AFTER:
                     path.unlink()
                 if path.name.startswith((STALE, _DONE)) and age > STALE_AFTER:
                     shutil.rmtree(path, ignore_errors=True)

@@ -25,6 +25,7 @@ class Target:
         revision: Branch; the main branch if None. One that does not exist yet is made.
         create_pr: Open a pull request instead of committing; later exports of a run go to the same one.
         private: Whether a repository that does not exist yet is made private; None leaves that to the Hub.
+        replace: Whether an encoder that measured better may be replaced.
 
     Raises:
         HubError: No name of a repository or branch that could be committed to.
@@ -34,6 +35,7 @@ class Target:
     revision: str | None = None
     create_pr: bool = False
     private: bool | None = None
+    replace: bool = False
 
     def __post_init__(self) -> None:
         parts = self.repo_id.split("/") if isinstance(self.repo_id, str) else []

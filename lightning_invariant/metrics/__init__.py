@@ -1,4 +1,4 @@
-"""How good: errors, distances between orbits, separation and rank, as pure functions and running metrics."""
+"""How good: errors, distances between orbits, separation and rank, as pure functions."""
 
 from lightning_invariant.metrics.agreement import (
     Distortion,
@@ -9,10 +9,14 @@ from lightning_invariant.metrics.agreement import (
 )
 from lightning_invariant.metrics.certificate import Certificate
 from lightning_invariant.metrics.elements import element_classes
-from lightning_invariant.metrics.invariance import equivariance_error, equivariance_errors, invariance_error
-from lightning_invariant.metrics.misfit import Fit, better_fits
-from lightning_invariant.metrics.orbits import is_exact, orbit_distance, sampled_orbit_distance
-from lightning_invariant.metrics.rank import collapse, effective_rank
+from lightning_invariant.metrics.invariance import (
+    equivariance_error,
+    equivariance_errors,
+    invariance_error,
+    mean_distance,
+)
+from lightning_invariant.metrics.misfit import Fit, better_fits, fits_tried
+from lightning_invariant.metrics.rank import Spectrum, collapse, effective_rank, spectrum
 from lightning_invariant.metrics.separation import (
     hard_negative_ratio,
     hard_negatives,
@@ -26,6 +30,7 @@ __all__ = [
     "Certificate",
     "Distortion",
     "Fit",
+    "Spectrum",
     "better_fits",
     "collapse",
     "distance_spearman",
@@ -34,16 +39,16 @@ __all__ = [
     "element_classes",
     "equivariance_error",
     "equivariance_errors",
+    "fits_tried",
     "hard_negative_ratio",
     "hard_negatives",
     "has_hard_negatives",
     "holding_subgroup",
     "invariance_error",
-    "is_exact",
+    "mean_distance",
     "neighbour_agreement",
-    "orbit_distance",
     "orbit_retrieval",
     "relative_distance",
-    "sampled_orbit_distance",
     "spearman",
+    "spectrum",
 ]

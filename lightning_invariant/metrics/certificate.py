@@ -27,6 +27,7 @@ class Certificate:
         samples: Name of a set of samples to how many were measured.
         seed: Seed of every random choice in the measurement.
         versions: Package to version; those of this process if not given.
+        missing: Name of a number that could not be measured to the reason.
 
     Raises:
         ValueError: A number is NaN or infinite, or a count is negative.
@@ -46,9 +47,10 @@ class Certificate:
     samples: Mapping[str, int]
     seed: int
     versions: Mapping[str, str] = field(default_factory=lambda: _versions())
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("projection", "measured", "samples", "versions"):
+        for name in ("projection", "measured", "samples", "versions", "missing"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         for name, value in self.measured.items():
             if value is not None and not (_is_number(value) and math.isfinite(value)):
@@ -71,6 +73,7 @@ class Certificate:
             ValueError: A key is unknown or missing, or a value is not allowed.
         """
         known = {f.name for f in fields(cls)}
+        data = {"missing": {}, **data}  # earlier versions wrote none
         if set(data) != known:
             raise ValueError(f"Expected exactly the certificate keys {sorted(known)} but got {sorted(data)}.")
         wrong = [name for name in known - {"representation", "seed"} if not isinstance(data[name], Mapping)]
@@ -87,6 +90,7 @@ class Certificate:
             *([("source", self.guarantee.source)] if self.guarantee.source else []),
         ]
         measured = [(name, "not measured" if v is None else f"{v:.4g}") for name, v in self.measured.items()]
+        measured += [(name, f"not measured: {reason}") for name, reason in self.missing.items()]
         made = [(f"samples: {name}", str(count)) for name, count in self.samples.items()]
         made += [("seed", str(self.seed)), ("versions", ", ".join(f"{k} {v}" for k, v in self.versions.items()))]
         width = max(len(name) for name, _ in declared + measured + made)

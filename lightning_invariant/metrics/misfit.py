@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -36,19 +37,19 @@ class Fit(NamedTuple):
 
 
 def better_fits(
-    z_moved: Float[Tensor, "B D"], z: Float[Tensor, "B D"], representation: Representation | str, g: Tensor
+    z_transformed: Float[Tensor, "B D"], z: Float[Tensor, "B D"], representation: Representation | str, g: Tensor
 ) -> list[Fit]:
-    """Other ways to read latents that move better as the group does than the declared one, the best first.
+    """Other ways to read latents that fit what the group does better than the declared one, the best first.
 
     Tried are, on the same evidence: the channels' axes swapped, the group turning the other way, reflections about
-    another axis, elements numbered in another order, unmoved channels, regular fields, irreps and vectors of the same
+    another axis, elements numbered in another order, invariant channels, regular fields, irreps and vectors of the same
     size, and the declared blocks in reversed order.
 
     Args:
-        z_moved: Latents of the moved inputs.
+        z_transformed: Latents of the moved inputs.
         z: Latents of the inputs, row by row the same samples.
         representation: How the group is said to act.
-        g: The element that moved each input (B, *element_shape).
+        g: The element that transformed each input (B, *element_shape).
 
     Returns:
         Those with at most half of the declared representation's error; ones that are as good as the best (to 0.01)
@@ -60,29 +61,53 @@ def better_fits(
 
     Example:
         >>> z, g = torch.randn(50, 8), torch.randint(4, (50,))
-        >>> moved = Representation.parse("C4: 2 regular").move(z, g)
+        >>> moved = Representation.parse("C4: 2 regular").transform(z, g)
         >>> better_fits(moved, z, "C4: 8 trivial", g)[0]
         Fit(words="'C4: 2 regular'", error=0.0)
     """
     representation = Representation.parse(representation)
-    z_moved, z = representation.flatten(z_moved), representation.flatten(z)
-    limit = 0.5 * equivariance_error(z_moved, z, representation, g)
-    fits = [fit for fit in _fits(z_moved, z, representation, g) if fit.error < limit]
+    z_transformed, z = representation.flatten(z_transformed), representation.flatten(z)
+    limit = 0.5 * equivariance_error(z_transformed, z, representation, g)
+    fits = [fit for fit in _fits(z_transformed, z, representation, g) if fit.error < limit]
     least = min((fit.error for fit in fits), default=0.0)
     return sorted(fits, key=lambda fit: max(fit.error - least, 0.01))
 
 
-def _fits(z_moved: Tensor, z: Tensor, declared: Representation, g: Tensor) -> Iterator[Fit]:
+def fits_tried(representation: Representation | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What `better_fits` tries for a representation.
+
+    Returns:
+        The representations, the declared one first; and the changes, each of which is tried with those it applies to.
+
+    Example:
+        >>> fits_tried("C3: 2 regular")[0]
+        ('C3: 2 regular', 'C3: 6 trivial', 'C3: 2x0 + 2x1', 'C3: 3x1')
+    """
+    kinds = list(_kinds(Representation.parse(representation)))
+    words = [word for kind in kinds for word, _ in (*_views(kind), *_turns(kind)) if word]
+    others = [other for kind in kinds for other, _ in _other_axes(kind)]
+    return tuple(map(str, (*kinds, *others))), tuple(dict.fromkeys(words))
+
+
+def _fits(z_transformed: Tensor, z: Tensor, declared: Representation, g: Tensor) -> Iterator[Fit]:
+    for words, kind, view, turn in _ways(declared):
+        changed = turn(g)
+        if turn is not SAME[1] and torch.equal(changed, g):
+            continue
+        yield Fit(words, equivariance_error(view(z_transformed), view(z), kind, changed))
+
+
+def _ways(
+    declared: Representation,
+) -> Iterator[tuple[str, Representation, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]:
+    """Words, representation, order of the numbers and elements of every reading but the declared one."""
     for kind in _kinds(declared):
         for order, view in _views(kind):
             for direction, turn in _turns(kind):
-                changed = turn(g)
-                if kind is declared and not order and not direction:
-                    continue
-                if direction and torch.equal(changed, g):
-                    continue
-                error = equivariance_error(view(z_moved), view(z), kind, changed)
-                yield Fit(", ".join(filter(None, (f"'{kind}'", order, direction))), error)
+                if kind is not declared or order or direction:
+                    yield ", ".join(filter(None, (f"'{kind}'", order, direction))), kind, view, turn
+        for other, turn in _other_axes(kind):
+            yield f"'{other}'", other, SAME[1], turn
 
 
 def _kinds(declared: Representation) -> Iterator[Representation]:
@@ -144,13 +169,29 @@ def _turns(kind: Representation) -> Iterator[Change]:
     if kind.size == sum(block.size for block in kind if str(block).endswith("trivial")):
         return
     yield "turning the other way (reverse the order in each field, or the action's direction)", group.inverse
-    if isinstance(group, Dihedral) and group.n > 1:
 
-        def other_axis(g: Tensor) -> Tensor:
-            r, f = group.parts(g)
-            return (r + math.ceil(group.n / 2) * f) % group.n + group.n * f
 
-        yield "with reflections about the other axis", other_axis
+def _other_axes(kind: Representation) -> Iterator[tuple[Representation, Callable[[Tensor], Tensor]]]:
+    """The same blocks under reflections about other lines, and the elements that do the same to the plane there."""
+    group, terms = kind.group, str(kind).split(": ", 1)[1]
+    if isinstance(group, Dihedral) and any(block.dim > 1 for block in kind):
+        steps = range(1, group.n)
+        angles = [180.0 * step / group.n for step in steps]
+    elif isinstance(group, Orthogonal) and not group.special and any(getattr(block, "frequency", 0) for block in kind):
+        angles = [45.0, 90.0, 135.0]
+    else:
+        return
+    for angle in sorted(angles, key=lambda a: abs(a - 90)):
+        other = replace(group, axis=group.axis + angle)
+        # Elements of O2 are what they do to the plane; those of D_n are numbered from the axis on.
+        turn = partial(_under, group, angle) if isinstance(group, Dihedral) else SAME[1]
+        yield Representation.parse(f"{other}: {terms}"), turn
+
+
+def _under(group: Dihedral, angle: float, g: Tensor) -> Tensor:
+    """The elements of the group whose axis is turned by an angle that do to the plane what g do."""
+    r, f = group.parts(g)
+    return (r - round(angle * group.n / 180) * f) % group.n + group.n * f
 
 
 def _blockwise(kind: Representation, z: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from lightning_invariant.groups import Orthogonal
+from lightning_invariant.groups.block import Trivial
+from lightning_invariant.groups.matrix_blocks import FrequencyIrrep, Outer, Vectors
 from lightning_invariant.metrics.separation import hard_negatives, has_hard_negatives
 
 if TYPE_CHECKING:
@@ -49,15 +52,39 @@ def hard_pairs(representation: Representation, count: int, generator: torch.Gene
     pairs = [
         Pairs("independent", True, z, w),
         Pairs("near", True, z, z + 1e-2 * noise),
-        Pairs("opposite", False, z, -z),
+        Pairs("opposite", True, z, -z),
         Pairs("tiny", False, 1e-6 * z, 1e-6 * w),
         Pairs("huge", False, 1e6 * z, 1e6 * w),
         Pairs("with stabilisers", False, special, special.roll(1, dims=0)),
         Pairs("near stabilisers", False, special + step, special + other),
     ]
+    for i, where in enumerate(representation.slices if len(representation) > 1 else ()):
+        flipped = z.clone()
+        flipped[:, where] *= -1
+        pairs.append(Pairs(f"opposite in term {i + 1}", True, z, flipped))
+    if (mirrored := _mirrored(z, representation)) is not None:
+        pairs.append(Pairs("mirrored", True, z, mirrored))
     if has_hard_negatives(representation):
         pairs.append(Pairs("hard negatives", True, z, hard_negatives(z, representation, generator)))
     return pairs
+
+
+def _mirrored(z: Tensor, representation: Representation) -> Tensor | None:
+    """Vectors of SO(d) with their last coordinate reversed, None where a term is none of vectors."""
+    out, found = z.clone(), False
+    for where, block in zip(representation.slices, representation, strict=True):
+        part = block.parts[-1] if isinstance(block, Outer) else block
+        if isinstance(part, Trivial):
+            continue
+        planar = isinstance(part, FrequencyIrrep)
+        if not planar and not isinstance(part, Vectors):
+            return None
+        if not isinstance(part.group, Orthogonal) or not part.group.special:
+            return None
+        if part.dim > 1:
+            out[:, where].unflatten(1, (-1, part.dim))[..., -1] *= -1
+            found = True
+    return out if found else None
 
 
 def special_latents(representation: Representation, generator: torch.Generator) -> Float[Tensor, "n D"]:
@@ -80,5 +107,5 @@ def special_latents(representation: Representation, generator: torch.Generator) 
         equal[where] = first.expand(block.shape).reshape(-1)
     one_copy[: representation.blocks[0].dim] = z[1, : representation.blocks[0].dim]
     g = representation.group.sample(1, generator)
-    summed = z[0] + representation.move(z[:1], g)[0]
+    summed = z[0] + representation.transform(z[:1], g)[0]
     return torch.stack([torch.zeros_like(z[0]), torch.ones_like(z[0]), one_entry, one_copy, equal, summed])

@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
+
+
+class Spectrum(NamedTuple):
+    """What the variances along the principal directions say.
+
+    Args:
+        rank: Effective rank, from 1 to min(B - 1, K); 0 if all features are equal.
+        collapse: Share of the variance along the first direction; 1 if all features are equal.
+    """
+
+    rank: float
+    collapse: float
+
+
+def spectrum(f: Float[Tensor, "B K"]) -> Spectrum:
+    """Effective rank and collapse of features, from one decomposition.
+
+    Args:
+        f: Features.
+
+    Raises:
+        ValueError: Fewer than 2 samples or not (B, K).
+    """
+    if f.dim() != 2 or len(f) < 2:
+        raise ValueError(f"Expected features (B, K) of at least 2 samples but got shape {tuple(f.shape)}.")
+    f = f.double()
+    x = f - f.mean(dim=0)
+    # The smaller Gram matrix in float64: several times faster than the singular values of x, and what the squares
+    # lose is below the rounding of float32 features.
+    variances = torch.linalg.eigvalsh(x @ x.mT if len(x) < x.shape[1] else x.mT @ x).clamp_min(0)
+    values = variances.sqrt()
+    if values[-1] <= 8 * torch.finfo(torch.float32).eps * f.norm():
+        return Spectrum(0.0, 1.0)
+    rank = torch.special.entr(values / values.sum()).sum().exp().item()
+    return Spectrum(rank, (variances[-1] / variances.sum()).item())
 
 
 def effective_rank(f: Float[Tensor, "B K"]) -> float:
@@ -22,29 +57,20 @@ def effective_rank(f: Float[Tensor, "B K"]) -> float:
     Raises:
         ValueError: Fewer than 2 samples or not (B, K).
 
-    Source:
+    References:
         RankMe, Garrido et al. 2023 (2210.02885), equation 1; the centring is ours, for a common offset hides the rank.
 
     Example:
         >>> round(effective_rank(torch.cat([torch.eye(3), -torch.eye(3)])), 6)
         3.0
     """
-    f = _checked(f)
-    x = f - f.mean(dim=0)
-    # The smaller Gram matrix in float64: several times faster than the singular values of x, and what the squares
-    # lose is below the rounding of float32 features.
-    values = torch.linalg.eigvalsh(x @ x.mT if len(x) < x.shape[1] else x.mT @ x).clamp_min(0).sqrt()
-    if values[-1] <= 8 * torch.finfo(torch.float32).eps * f.norm():
-        return 0.0
-    shares = values / values.sum()
-    return torch.special.entr(shares).sum().exp().item()
+    return spectrum(f).rank
 
 
 def collapse(f: Float[Tensor, "B K"]) -> float:
-    """How much of the features is one common point: 1 if all are equal, 0 if they scatter about the origin.
+    """Share of the features' variance that lies along one direction, after centring: 1 if all are on a line, or equal.
 
-    1 - sqrt(total variance / mean ||f||^2). Features that are never negative have a large common part by nature: watch
-    the change.
+    A common offset does not count. At least 1 / K; always 1 for a single feature.
 
     Args:
         f: Features.
@@ -53,16 +79,7 @@ def collapse(f: Float[Tensor, "B K"]) -> float:
         ValueError: Fewer than 2 samples or not (B, K).
 
     Example:
-        >>> collapse(torch.ones(4, 3)), collapse(torch.tensor([[1.0], [-1.0]]))
-        (1.0, 0.0)
+        >>> collapse(torch.ones(4, 3)), round(collapse(torch.cat([torch.eye(2), -torch.eye(2)]) + 100), 6)
+        (1.0, 0.5)
     """
-    f = _checked(f)
-    power = f.square().sum(dim=1).mean()
-    scatter = (f - f.mean(dim=0)).square().sum(dim=1).mean()
-    return 1.0 - (scatter / power).sqrt().item() if power > 0 else 1.0
-
-
-def _checked(f: Tensor) -> Tensor:
-    if f.dim() != 2 or len(f) < 2:
-        raise ValueError(f"Expected features (B, K) of at least 2 samples but got shape {tuple(f.shape)}.")
-    return f.double()
+    return spectrum(f).collapse

@@ -1,4 +1,4 @@
-"""Hard negatives: latents whose channels were moved apart, which a sound invariant map must tell from the original."""
+"""Hard negatives: latents whose channels were transformed apart, which a sound invariant map tells apart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_invariant.groups import Representation
-from lightning_invariant.groups.actions import mean_distance
+from lightning_invariant.metrics.invariance import mean_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +25,15 @@ TIE = 1e-4
 def hard_negatives(
     z: Float[Tensor, "B *shape"], representation: Representation | str, generator: torch.Generator | None = None
 ) -> Float[Tensor, "B *shape"]:
-    """Every copy of every block moved by an element of its own.
+    """Every copy of every block transformed by an element of its own.
 
     Maps that treat channels one by one cannot tell the result from z, though in general no single group element
-    relates the two. With a single moving copy the result IS in the orbit of z: see `has_hard_negatives`.
+    relates the two. Where the group acts on a single copy, the result IS in the orbit of z: see `has_hard_negatives`.
 
     Args:
         z: Latents.
         representation: What acts.
-        generator: Source of randomness.
+        generator: Source of randomness; seeded with 0 if None.
 
     Returns:
         Latents like z.
@@ -42,13 +42,15 @@ def hard_negatives(
         LatentError: The latents do not fit.
     """
     representation = Representation.parse(representation)
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
     parts = representation.split(representation.flatten(z))
     moved = [_apart(block, part, generator) for block, part in zip(representation, parts, strict=True)]
     return torch.cat([part.flatten(1) for part in moved], dim=1).reshape(z.shape)
 
 
 def has_hard_negatives(representation: Representation | str) -> bool:
-    """Whether at least two copies move, so that they can be moved apart."""
+    """Whether at least two copies move, so that they can be transformed apart."""
     representation = Representation.parse(representation)
     g = representation.group.probe_elements(16, torch.Generator().manual_seed(0))
     moving = [b for b in representation if (b.matrices(g) - torch.eye(b.dim, dtype=torch.float64)).abs().max() > 1e-9]
@@ -69,7 +71,7 @@ def hard_negative_ratio(
         project: From latents to features.
         z: At least 2 latents.
         representation: What acts.
-        generator: Source of randomness.
+        generator: Source of randomness; seeded with 0 if None.
 
     Returns:
         The ratio, 0 for collapsed features; None if the representation has no hard negatives.
@@ -107,7 +109,7 @@ def orbit_retrieval(
     A tie counts as not found: a map that merges a latent with its hard negative gets no credit.
 
     Args:
-        queries: Features of moved inputs.
+        queries: Features of transformed inputs.
         gallery: Features of the inputs, row by row the same samples.
         negatives: Features of hard negatives, any number; without them any exact invariant scores 1.
 
@@ -128,12 +130,12 @@ def orbit_retrieval(
     return (own + slack < rivals).double().mean().item()
 
 
-def _apart(block: Block, part: Tensor, generator: torch.Generator | None) -> Tensor:
+def _apart(block: Block, part: Tensor, generator: torch.Generator) -> Tensor:
     one, count = replace(block, copies=1), len(part) * block.copies
     if count == 0:
         return part
     g = block.group.sample(count, generator).to(part.device)
     if block.copies_last:
         columns = part.mT.reshape(count, block.dim, 1)
-        return one.move(columns, g).reshape(len(part), block.copies, block.dim).mT
-    return one.move(part.reshape(count, 1, block.dim), g).reshape(part.shape)
+        return one.transform(columns, g).reshape(len(part), block.copies, block.dim).mT
+    return one.transform(part.reshape(count, 1, block.dim), g).reshape(part.shape)

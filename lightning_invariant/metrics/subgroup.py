@@ -25,9 +25,9 @@ def holding_subgroup(errors: Mapping[str, float], group: Group, tolerance: float
         tolerance: Largest error that still counts as holding.
 
     Returns:
-        The group's name if all of it holds; "C4" or "D2" for subgroups of C_n and D_n, "the identity only", or "a
-        subgroup of 4 of 24 elements"; "not all of SO3" for groups of more than 64 elements, whose subgroups are not
-        searched.
+        The group's name if all of it holds; "C4", "D2" or "D1(axis=90)" for subgroups of C_n and D_n, "the identity
+        only", or "a subgroup of 4 of 24 elements"; "not all of SO3" for groups of more than 64 elements, whose
+        subgroups are not searched.
 
     Raises:
         ValueError: A label is not one of the group's elements.
@@ -75,5 +75,11 @@ def _name(group: FiniteGroup, members: frozenset[int]) -> str:
         return f"{'T' if isinstance(group, Translations) else 'C'}{len(members)}"
     if isinstance(group, Dihedral):
         rotations = sum(1 for g in members if g < group.n)
-        return f"C{rotations}" if rotations == len(members) else f"D{rotations}"
+        return f"C{rotations}" if rotations == len(members) else str(_dihedral(group, members, rotations))
     return f"a subgroup of {len(members)} of {group.order} elements"
+
+
+def _dihedral(group: Dihedral, members: frozenset[int], rotations: int) -> Dihedral:
+    """The subgroup by its lines of reflection: the group's own axis where it is one of them, else the lowest."""
+    angles = {(group.axis + 180 * (g - group.n) / group.n) % 180 for g in members if g >= group.n}
+    return Dihedral(rotations, group.axis if group.axis in angles else min(angles))

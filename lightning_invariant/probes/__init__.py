@@ -1,20 +1,23 @@
-"""How much a latent tells: neighbours, ridge and logistic regression as pure functions, and scores with intervals."""
+"""How much a latent tells: neighbours, ridge and logistic regression, leave-one-out, and scores with intervals."""
 
-from lightning_invariant.probes.jackknife import score_gap_interval
+from lightning_invariant.probes.intervals import gap_interval
 from lightning_invariant.probes.knn import knn_neighbours, knn_predict, knn_vote
 from lightning_invariant.probes.linear import LinearModel
 from lightning_invariant.probes.logistic import logistic_fit
 from lightning_invariant.probes.pose import pose_skill
 from lightning_invariant.probes.probe import (
     DEFAULT_PROBES,
+    KNN,
     PROBES,
-    ProbeName,
-    probe_gap_interval,
-    probe_predictions,
+    Kind,
+    Logistic,
+    Probe,
+    Ridge,
+    parse_probes,
     probe_score,
     target_kind,
 )
-from lightning_invariant.probes.ridge import ridge_fit
+from lightning_invariant.probes.ridge import LeftOut, ridge_fit, ridge_leave_out
 from lightning_invariant.probes.scores import (
     Interval,
     accuracy,
@@ -27,12 +30,18 @@ from lightning_invariant.probes.scores import (
 
 __all__ = [
     "DEFAULT_PROBES",
+    "KNN",
     "PROBES",
     "Interval",
+    "Kind",
+    "LeftOut",
     "LinearModel",
-    "ProbeName",
+    "Logistic",
+    "Probe",
+    "Ridge",
     "accuracy",
     "accuracy_interval",
+    "gap_interval",
     "knn_neighbours",
     "knn_predict",
     "knn_vote",
@@ -40,12 +49,11 @@ __all__ = [
     "mae",
     "mean_average_precision",
     "paired_gap_interval",
+    "parse_probes",
     "pose_skill",
-    "probe_gap_interval",
-    "probe_predictions",
     "probe_score",
     "r2",
     "ridge_fit",
-    "score_gap_interval",
+    "ridge_leave_out",
     "target_kind",
 ]

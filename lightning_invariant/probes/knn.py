@@ -11,13 +11,12 @@ therefore the default; cosine similarity is the custom for contrastive encoders,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from lightning_invariant.probes.products import RowProducts
-from lightning_invariant.probes.samples import checked_features, checked_targets, full_precision
+from lightning_invariant.probes.samples import checked_features, checked_groups, checked_targets, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
@@ -27,19 +26,26 @@ Weights = Literal["uniform", "distance"]
 
 TEMPERATURE = 0.07
 """Softmax temperature of weighted cosine votes. Source: Wu et al. 2018, Unsupervised Feature Learning, section 3.4."""
-BLOCK = 2**22
-"""Largest number of distances that exist at one time (16 MiB)."""
-ROWS = 256
-"""Rows of the bank that are prepared at one time."""
+BLOCK = 2**21
+"""Largest number of distances that exist at one time (8 MiB)."""
+PREPARED = 2**17
+"""Numbers of the bank that are prepared at one time: they stay in the cache."""
 GATHERED = 64
 """Queries whose neighbours are copied out of the bank at one time."""
 LOW_BITS = 2**32 - 1
 LEVELS = 2
 """How many times rows are grouped."""
-LARGE_BANK, LARGE_BANK_ROWS = 2**21, 128
+LARGE_BANK, LARGE_BANK_ROWS = 2**22, 128
 """Numbers of a bank from which on fewer queries are compared at one time, to bound the memory of both together."""
-FAR = 1e30
-"""Squared distance, at unit scale, of the rows that fill up the last group."""
+SAFE = 1e-12, 1e12
+"""Sizes of rows between which float32 squares neither vanish nor overflow."""
+FARTHEST = 1e12
+"""Scaled coordinates are cut off here: such a row is nobody's neighbour, and its square still has a value."""
+OUTLYING = 4.0
+"""Rows farther from the centre than this many median distances don't move it."""
+OUTLIER_ROUNDS = 4
+NEAR = 1e-4
+"""Squared distances below this share of the query's squared norm are mostly rounding, so exact differences decide."""
 
 
 @full_precision
@@ -51,8 +57,9 @@ def knn_predict(
     k: int = 20,
     metric: Metric = "euclidean",
     weights: Weights = "uniform",
-    num_classes: int | None = None,
-    chunk: int = 208,
+    groups: Int[Tensor, "N"] | None = None,
+    query_groups: Int[Tensor, "M"] | None = None,
+    chunk: int | None = None,
 ) -> Shaped[Tensor, "M *T"]:
     """Predict the targets of ``queries`` from their k nearest rows of ``bank``.
 
@@ -60,35 +67,40 @@ def knn_predict(
 
     Args:
         bank: Features with known targets, shape (N, K).
-        bank_targets: int classes (N,), or float values (N,) or (N, T); labels 0 and 1 a column for multi-label.
+        bank_targets: int classes (N,) of any size, or float values (N,) or (N, T); labels 0 and 1 a column for
+            multi-label.
         queries: Features to predict for, shape (M, K).
-        k: Number of neighbours; more than N means all of the bank.
+        k: Number of neighbours; at most what every query has left.
         metric: "euclidean", or "cosine" for the angle alone.
         weights: "uniform", or "distance": inverse distance (Euclidean) or a softmax over similarities (cosine).
-        num_classes: Number of classes where it exceeds the largest class of the bank plus one.
-        chunk: Most queries compared at one time; memory grows with it, results do not change beyond rounding.
+        groups: Group of each bank row, int64 (N,). Leave-one-out: row numbers, if each sample is its own group.
+        query_groups: Group of each query, int64 (M,); rows of the bank of the same group are not its neighbours.
+        chunk: Most queries compared at one time; memory grows with it, results do not change beyond rounding. As many
+            as 8 MiB of distances hold if None.
 
     Returns:
         int64 classes (M,), or float means of the neighbours' values, (M,) or (M, T).
 
     Raises:
-        ValueError: For empty, mismatched, not finite or negative input.
+        ValueError: For empty, mismatched, not finite or negative input, or a query without a row of another group.
 
     Example:
         >>> bank = torch.tensor([[0.0], [1.0], [9.0]])
         >>> knn_predict(bank, torch.tensor([0, 0, 1]), torch.tensor([[0.4], [8.0]]), k=1)
         tensor([0, 1])
     """
-    index = _Index(bank, metric, k, chunk)
+    _one_of(weights, get_args(Weights), "weights")
+    index = _Index(bank, metric, k, chunk, groups)
     targets = checked_targets(bank_targets, len(bank), "bank_targets")
+    classes = None
     if not targets.is_floating_point():
-        num_classes = _class_count(targets, num_classes)
+        classes, targets = targets.unique(return_inverse=True)
     votes = []
-    for block in index.blocks(queries):
-        nearest = index.nearest(block)
-        distances = index.distances(block, nearest) if weights == "distance" else nearest
-        votes.append(knn_vote(distances, targets[nearest], metric=metric, weights=weights, num_classes=num_classes))
-    return torch.cat(votes)
+    for block, own in index.blocks(queries, query_groups):
+        nearest = index.nearest(block, own)
+        share = _shares(index.distances(block, nearest), metric) if weights == "distance" else None
+        votes.append(_vote(targets[nearest], share, None if classes is None else len(classes)))
+    return torch.cat(votes) if classes is None else classes[torch.cat(votes)]
 
 
 @full_precision
@@ -98,7 +110,9 @@ def knn_neighbours(
     *,
     k: int = 20,
     metric: Metric = "euclidean",
-    chunk: int = 208,
+    groups: Int[Tensor, "N"] | None = None,
+    query_groups: Int[Tensor, "M"] | None = None,
+    chunk: int | None = None,
 ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
     """The k nearest rows of ``bank`` for each query, nearest first.
 
@@ -108,20 +122,22 @@ def knn_neighbours(
     Args:
         bank: Shape (N, K).
         queries: Shape (M, K).
-        k: Number of neighbours; more than N means N.
+        k: Number of neighbours; at most what every query has left.
         metric: "euclidean", or "cosine".
-        chunk: Most queries compared at one time.
+        groups: Group of each bank row, int64 (N,).
+        query_groups: Group of each query, int64 (M,); rows of the bank of the same group are not its neighbours.
+        chunk: Most queries compared at one time; as many as 8 MiB of distances hold if None.
 
     Returns:
         Distances (Euclidean, or one minus cosine similarity) and int64 rows of the bank, both (M, min(k, N)).
 
     Raises:
-        ValueError: For empty, mismatched or not finite input.
+        ValueError: For empty, mismatched or not finite input, or a query without a row of another group.
     """
-    index = _Index(bank, metric, k, chunk)
+    index = _Index(bank, metric, k, chunk, groups)
     found = []
-    for block in index.blocks(queries):
-        nearest = index.nearest(block)
+    for block, own in index.blocks(queries, query_groups):
+        nearest = index.nearest(block, own)
         found.append((index.distances(block, nearest), nearest))
     return torch.cat([distances for distances, _ in found]), torch.cat([rows for _, rows in found])
 
@@ -133,7 +149,6 @@ def knn_vote(
     *,
     metric: Metric = "euclidean",
     weights: Weights = "uniform",
-    num_classes: int | None = None,
 ) -> Shaped[Tensor, "M *T"]:
     """Combine the targets of k neighbours into one prediction a query.
 
@@ -142,7 +157,6 @@ def knn_vote(
         neighbour_targets: int classes (M, k), or float values (M, k) or (M, k, T).
         metric: What the distances are.
         weights: "uniform" or "distance".
-        num_classes: Number of classes; by default the largest class present plus one.
 
     Returns:
         int64 classes (M,), or float values (M,) or (M, T).
@@ -150,93 +164,171 @@ def knn_vote(
     Raises:
         ValueError: For an unknown metric or weighting.
     """
-    _one_of(weights, ("uniform", "distance"), "weights")
+    _one_of(weights, get_args(Weights), "weights")
     share = _shares(distances, metric) if weights == "distance" else None
     if neighbour_targets.is_floating_point():
+        return _vote(neighbour_targets, share, None)
+    classes, places = neighbour_targets.unique(return_inverse=True)
+    return classes[_vote(places, share, len(classes))]
+
+
+def _vote(targets: Tensor, share: Tensor | None, count: int | None) -> Tensor:
+    """The mean of values, or the place of the class with most votes among so many; the smallest of equals."""
+    if count is None:
         if share is None:
-            return neighbour_targets.mean(1)
-        share = share.to(neighbour_targets.dtype)
-        return torch.einsum("mk,mk...->m...", share, neighbour_targets)
-    votes = distances.new_zeros(
-        (len(distances), _class_count(neighbour_targets, num_classes)),
-        dtype=torch.float32 if share is None else share.dtype,
+            return targets.mean(1)
+        return torch.einsum("mk,mk...->m...", share.to(targets.dtype), targets)
+    votes = torch.zeros(
+        len(targets), count, dtype=torch.float32 if share is None else share.dtype, device=targets.device
     )
-    votes.scatter_add_(
-        1, neighbour_targets, votes.new_ones(()).expand(neighbour_targets.shape) if share is None else share
-    )
+    votes.scatter_add_(1, targets, votes.new_ones(()).expand(targets.shape) if share is None else share)
     return votes.argmax(1)
 
 
 class _Index:
-    """A bank prepared for search: centred and at unit scale (Euclidean) or normalised (cosine), in float32.
+    """A bank prepared for search, in float32: centred (Euclidean) or normalised (cosine).
 
-    Rows get one more number and queries a one beside it, so that products rank the rows: -2 b.q + |b|^2 or -2 b.q.
+    Rows are ranked by -2 b.q + |b|^2, or by -2 b.q; a query's own norm changes no rank.
     """
 
-    def __init__(self, bank: Tensor, metric: Metric, k: int, chunk: int) -> None:
-        _one_of(metric, ("euclidean", "cosine"), "metric")
-        if k < 1 or chunk < 1:
+    def __init__(self, bank: Tensor, metric: Metric, k: int, chunk: int | None, groups: Tensor | None) -> None:
+        _one_of(metric, get_args(Metric), "metric")
+        if k < 1 or (chunk is not None and chunk < 1):
             raise ValueError(
                 f"Expected k >= 1 and chunk >= 1 but got k={k} and chunk={chunk}; one neighbour is the least."
             )
         self.bank, self.cosine = checked_features(bank, "bank"), metric == "cosine"
         count = len(self.bank)
-        self.k = min(k, count)
-        most = LARGE_BANK_ROWS if self.bank.numel() > LARGE_BANK else chunk
-        self.rows = max(1, min(chunk, BLOCK // count, most))
+        self.group_of = None if groups is None else checked_groups(groups, count, self.bank.device, several=True)
+        # Where every row is its own group, the row of each group; sorted, for a search.
+        self.row_of: tuple[Tensor, Tensor] | None = None
+        largest = 0
+        if self.group_of is not None:
+            known, sizes = self.group_of.unique(return_counts=True)
+            largest = int(sizes.amax())
+            self.row_of = (known, self.group_of.argsort()) if largest == 1 else None
+        self.k = min(k, count - largest)
+        most = LARGE_BANK_ROWS if self.bank.numel() > LARGE_BANK else BLOCK // count
+        self.rows = max(1, most if chunk is None else min(chunk, most))
         # Ranking costs count / group^LEVELS minima and LEVELS * k * group candidates.
         group = round((count / self.k) ** (1 / (LEVELS + 1)))
         self.groups = [group] * LEVELS if group > 2 else []
-        # Centring and scaling keep |b|^2 - 2 b.q from cancelling or overflowing; both leave the order unchanged.
-        self.centre, self.scale = None if self.cosine else self.bank.mean(0), 1.0
-        self.products = RowProducts(self._ranked_rows())
+        # Filled up to whole groups by rows that are infinitely far.
+        whole = math.prod(self.groups)
+        self.squares = torch.full((-(-count // whole) * whole, 1), torch.inf, device=self.bank.device)
+        self.rows_ranked = self.bank.new_zeros(len(self.squares), self.bank.shape[1], dtype=torch.float32)
+        points = self.rows_ranked[:count]
+        self.centre: Tensor | None = None
+        step = max(1, PREPARED // self.bank.shape[1])
+        if self.cosine:
+            for part, rows in zip(points.split(step), self.bank.split(step), strict=True):
+                part.copy_(rows / _lengths(rows))
+            self.squares[:count] = 0
+        else:
+            # Centring and scaling keep |b|^2 - 2 b.q from cancelling or overflowing; both leave the order unchanged.
+            self.centre, self.scale = _centre_and_scale(self.bank, points)
+            for part, squares in zip(points.split(step), self.squares[:count].split(step), strict=True):
+                squares[:, 0] = torch.linalg.vector_norm(part, dim=1).square_()
 
-    def blocks(self, queries: Tensor) -> tuple[Tensor, ...]:
+    def blocks(self, queries: Tensor, own: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
         if queries.device != self.bank.device:
             raise ValueError(
                 f"Expected queries on {self.bank.device}, where the bank is, but got {queries.device}; move one."
             )
-        return checked_features(queries, "queries", self.bank.shape[1]).split(self.rows)
+        if (own is None) != (self.group_of is None):
+            raise ValueError("Expected groups and query_groups, or neither; what is left out takes both.")
+        queries = checked_features(queries, "queries", self.bank.shape[1])
+        parts = queries.split(self.rows)
+        if own is None:
+            return [(part, None) for part in parts]
+        return list(zip(parts, checked_groups(own, len(queries), queries.device).split(self.rows), strict=True))
 
-    def nearest(self, block: Tensor) -> Tensor:
-        levels = [self.products(torch.nn.functional.pad(self._prepared(block), (0, 1), value=1.0))]
+    def nearest(self, block: Tensor, own: Tensor | None) -> Tensor:
+        prepared, lengths = self._prepared(block)
+        levels = [torch.addmm(self.squares, self.rows_ranked, prepared.T, alpha=-2)]
+        self._leave_out(levels[0], own)
         for group in self.groups:
             levels.append(levels[-1].view(-1, group, len(block)).amin(1))
         rows = torch.arange(len(levels[-1]), device=block.device)[None]
-        best = _smallest(levels.pop().t(), rows, min(self.k, rows.shape[1]))
+        values = levels.pop().t()
+        best = _smallest(values, rows, min(self.k, rows.shape[1]))
         for group, level in zip(reversed(self.groups), reversed(levels), strict=True):
             rows = (best[:, :, None] * group + torch.arange(group, device=block.device)).flatten(1)
-            best = _smallest(level.t().gather(1, rows), rows, min(self.k, rows.shape[1]))
+            values = level.t()
+            best = _smallest(values.gather(1, rows), rows, min(self.k, rows.shape[1]))
+        if not self.cosine:
+            squares = lengths.square()
+            unsure = values.gather(1, best[:, -1:])[:, 0] + squares < NEAR * squares
+            if unsure.any():
+                best[unsure] = self._exactly(block[unsure], None if own is None else own[unsure])
         return best
+
+    def _leave_out(self, distances: Float[Tensor, "P m"], own: Tensor | None) -> None:
+        """Put rows of a query's own group infinitely far away."""
+        if own is None or self.group_of is None:
+            return
+        if self.row_of is None:
+            distances[: len(self.bank)].masked_fill_(self.group_of[:, None] == own, torch.inf)
+        else:
+            known, rows = self.row_of
+            place = torch.searchsorted(known, own).clamp_(max=len(known) - 1)
+            found = (known[place] == own).nonzero()[:, 0]
+            distances[rows[place[found]], found] = torch.inf
+
+    def _exactly(self, block: Tensor, own: Tensor | None) -> Tensor:
+        """The nearest rows by differences in float64, ties by row."""
+        distances = torch.cdist(block.double(), self.bank.double(), compute_mode="donot_use_mm_for_euclid_dist")
+        self._leave_out(distances.T, own)
+        return distances.sort(dim=1, stable=True).indices[:, : self.k]
 
     def distances(self, block: Tensor, nearest: Tensor) -> Tensor:
         parts = zip(block[:, None].split(GATHERED), nearest.split(GATHERED), strict=True)
         distance = _cosine_distance if self.cosine else _euclidean_distance
         return torch.cat([distance(self.bank[rows], part) for part, rows in parts])
 
-    def _ranked_rows(self) -> Float[Tensor, "P K1"]:
-        """What queries are multiplied with, filled up to whole groups by rows that no query is near to."""
-        (count, size), whole = self.bank.shape, math.prod(self.groups)
-        ranked = self.bank.new_zeros(-(-count // whole) * whole, size + 1, dtype=torch.float32)
-        points = ranked[:count, :size]
-        largest = []
-        for part, rows in zip(points.split(ROWS), self.bank.split(ROWS), strict=True):
-            prepared = self._prepared(rows)
-            largest.append(prepared.abs().amax())
-            part.copy_(prepared)
-        if not self.cosine:
-            self.scale = float(torch.stack(largest).amax()) or 1.0
-            points /= self.scale
-            for part in ranked[:count].split(ROWS):
-                part[:, size] = torch.linalg.vector_norm(part[:, :size], dim=1).square_()
-        points *= -2
-        ranked[count:, size] = FAR
-        return ranked
-
-    def _prepared(self, features: Tensor) -> Tensor:
+    def _prepared(self, queries: Tensor) -> tuple[Float[Tensor, "m K"], Float[Tensor, "m"]]:
+        """Queries as the bank is prepared, and their lengths then."""
         if self.centre is None:
-            return (features / _lengths(features)).float()
-        return (features - self.centre).div_(self.scale).float()
+            return (queries / _lengths(queries)).float(), queries.new_ones(len(queries))
+        centred = queries - self.centre
+        if self.scale != 1:
+            centred.div_(self.scale)
+        lengths = torch.linalg.vector_norm(centred, dim=1)
+        if not bool((lengths < FARTHEST).all()):
+            lengths = torch.linalg.vector_norm(centred.clamp_(-FARTHEST, FARTHEST), dim=1)
+        return centred.float(), lengths.float()
+
+
+def _centre_and_scale(bank: Float[Tensor, "N K"], out: Float[Tensor, "N K"]) -> tuple[Float[Tensor, "K"], float]:
+    """Write the centred and scaled bank; return its centre and scale.
+
+    The centre is the mean of the rows that are not far from all others: one row of 1e7 must not move it. The scale is
+    1 unless squares could overflow or vanish, else the median of the rows' largest coordinates.
+    """
+    centre = bank.mean(0)
+    largest = _write_centred(bank, centre, 1.0, out)
+    for _ in range(OUTLIER_ROUNDS):
+        kept = largest <= OUTLYING * largest.median()
+        if bool(kept.all()):
+            break
+        centre = bank[kept].mean(0)
+        largest = _write_centred(bank, centre, 1.0, out)
+    typical = float(largest.median())
+    if SAFE[0] < typical and float(largest.amax()) < SAFE[1]:
+        return centre, 1.0
+    scale = typical or 1.0
+    _write_centred(bank, centre, scale, out)
+    return centre, scale
+
+
+def _write_centred(bank: Tensor, centre: Tensor, scale: float, out: Tensor) -> Float[Tensor, "N"]:
+    """Largest coordinate of each centred row, before scaling."""
+    step, largest = max(1, PREPARED // bank.shape[1]), []
+    for part, rows in zip(out.split(step), bank.split(step), strict=True):
+        centred = rows - centre
+        largest.append(centred.abs().amax(1))
+        part.copy_(centred if scale == 1 else centred.div_(scale).clamp_(-FARTHEST, FARTHEST))
+    return torch.cat(largest)
 
 
 def _lengths(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N 1"]:
@@ -271,13 +363,6 @@ def _shares(distances: Float[Tensor, "M k"], metric: Metric) -> Float[Tensor, "M
     nearest = distances.amin(1, keepdim=True)
     share = torch.where(nearest > 0, nearest / distances, (distances == 0).to(distances.dtype))
     return share / share.sum(1, keepdim=True)
-
-
-def _class_count(classes: Int[Tensor, "..."], given: int | None) -> int:
-    largest = int(classes.max())
-    if given is not None and largest >= given:
-        raise ValueError(f"Expected classes below num_classes={given} but got {largest}; raise num_classes.")
-    return largest + 1 if given is None else given
 
 
 def _one_of(value: str, choices: tuple[str, ...], name: str) -> None:

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.probes.products import RowProducts
 from lightning_invariant.probes.samples import checked_features, full_precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
     from torch import Tensor
 
-ROWS = 4096
-"""Rows that are centred at one time."""
 NOISE = 1e-6
 """A feature whose deviation is below this share of its mean is constant up to float32 rounding."""
 
@@ -35,6 +32,7 @@ class LinearModel:
         flat: Whether targets were values of shape (N,), so that predictions are too.
         converged: Whether the fit reached its tolerance; a closed form always does.
         iterations: Number of iterations that the fit took.
+        alpha: Penalty of a ridge fit, relative to the mean eigenvalue; None for other fits.
     """
 
     weight: Float[Tensor, "K T"]
@@ -43,6 +41,7 @@ class LinearModel:
     flat: bool = False
     converged: bool = True
     iterations: int = 0
+    alpha: float | None = None
 
     @full_precision
     def scores(self, features: Float[Tensor, "M K"]) -> Float[Tensor, "M T"]:
@@ -71,27 +70,3 @@ def inverse_deviation(variance: Float[Tensor, "K"], mean: Float[Tensor, "K"]) ->
     deviation = variance.sqrt()
     constant = deviation <= NOISE * mean.abs()
     return torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))
-
-
-def centred_products(
-    features: Float[Tensor, "N K"], mean: Float[Tensor, "K"], columns: Float[Tensor, "N T"]
-) -> tuple[Float[Tensor, "K K"], Float[Tensor, "K T"]]:
-    """X^T X / N and X^T Y / N for X = features - mean and Y as given, summed over blocks of rows in float64.
-
-    Args:
-        features: Shape (N, K).
-        mean: What is taken off each row, shape (K,).
-        columns: Y, shape (N, T), of the same dtype.
-
-    Returns:
-        Two float64 matrices, (K, K) and (K, T).
-    """
-    size = features.shape[1]
-    total = features.new_zeros((size, size + columns.shape[1]), dtype=torch.float64)
-    for block, y in zip(features.split(ROWS), columns.split(ROWS), strict=True):
-        rows = features.new_empty(total.shape[1], len(block))
-        torch.sub(block.T, mean[:, None], out=rows[:size])
-        rows[size:] = y.T
-        total += RowProducts(rows[:size])(rows)
-    total /= len(features)
-    return total[:, :size], total[:, size:]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_invariant.probes.linear import LinearModel, centred_products, inverse_deviation
+from lightning_invariant.probes.linear import LinearModel, inverse_deviation
 from lightning_invariant.probes.samples import checked_features, checked_targets, full_precision
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def logistic_fit(
     targets: Int[Tensor, "N"],
     *,
     penalty: float = 1e-4,
-    max_iterations: int = 200,
+    max_iterations: int = 1000,
     tolerance: float = 1e-4,
 ) -> LinearModel:
     """Fit class probabilities softmax(X W + b), minimising mean cross-entropy + penalty / 2 |W|^2.
@@ -46,7 +46,7 @@ def logistic_fit(
         targets: int classes (N,).
         penalty: Weight of the squared norm; 1 / (N C) in scikit-learn's terms.
         max_iterations: Most iterations.
-        tolerance: Largest entry of the gradient at which the fit has converged.
+        tolerance: Largest relative excess of the objective over its minimum at which the fit has converged.
 
     Returns:
         The model, with ``converged`` and ``iterations``. A single class is predicted always.
@@ -64,17 +64,22 @@ def logistic_fit(
     if targets.is_floating_point():
         raise ValueError("Expected integer classes but got floating targets; use ridge_fit for values and multi-label.")
     classes, inverse = targets.unique(return_inverse=True)
-    mean = features.mean(0)
-    covariance, _ = centred_products(features, mean, features[:, :0])
-    scale = inverse_deviation(covariance.diagonal(), mean.double())[:, None]
-    x = (features - mean).mul_(scale.T.to(features.dtype))
-    objective = _CrossEntropy(x, inverse, len(classes), penalty)
-    curvature = covariance * scale * scale.T / 2
+    mean = features.mean(0, dtype=torch.float64)
+    # Double precision, for the gradient has to become small where classes are separable.
+    x = features.double() - mean
+    scale = inverse_deviation(x.square().mean(0), mean)[:, None]
+    x *= scale.T
+    # Weights outside the span of the rows only cost: where features outnumber rows, the rows' own basis is enough.
+    basis = None
+    if x.shape[1] > len(x):
+        basis, triangle = torch.linalg.qr(x.T)
+        x = triangle.T.contiguous()
+    curvature = x.T @ x / (2 * len(x))
     curvature.diagonal().add_(penalty)
-    factor = torch.linalg.cholesky(curvature)
-    solution, converged, iterations = _minimise(objective, factor, max_iterations, tolerance)
-    weight = scale * solution[:-1]
-    bias = solution[-1] - mean.double() @ weight
+    objective = _CrossEntropy(x, inverse, len(classes), penalty)
+    solution, converged, iterations = _minimise(objective, torch.linalg.cholesky(curvature), max_iterations, tolerance)
+    weight = scale * (solution[:-1] if basis is None else basis @ solution[:-1])
+    bias = solution[-1] - mean @ weight
     dtype = features.dtype
     return LinearModel(weight.to(dtype), bias.to(dtype), classes, converged=converged, iterations=iterations)
 
@@ -87,14 +92,18 @@ class _CrossEntropy:
 
     def __call__(self, parameters: Float[Tensor, "K1 C"]) -> tuple[float, Float[Tensor, "K1 C"]]:
         weight, bias = parameters[:-1], parameters[-1]
-        logits = torch.addmm(bias.to(self.x.dtype), self.x, weight.to(self.x.dtype))
+        logits = torch.addmm(bias, self.x, weight)
         log_shares = logits.log_softmax(1)
-        loss = -float(log_shares.gather(1, self.classes).double().mean())
+        loss = -float(log_shares.gather(1, self.classes).mean())
         error = log_shares.exp_()
         error.scatter_add_(1, self.classes, error.new_full((), -1.0).expand(self.classes.shape))
         error /= len(self.x)
-        gradient = torch.cat([(self.x.T @ error).double() + self.penalty * weight, error.double().sum(0, keepdim=True)])
+        gradient = torch.cat([self.x.T @ error + self.penalty * weight, error.sum(0, keepdim=True)])
         return loss + self.penalty / 2 * float(weight.square().sum()), gradient
+
+    def excess(self, gradient: Float[Tensor, "K1 C"]) -> float:
+        """Bound on the loss over its minimum: the penalty makes it strongly convex in the weights."""
+        return float(gradient.square().sum()) / (2 * self.penalty)
 
 
 def _minimise(
@@ -104,7 +113,7 @@ def _minimise(
     loss, gradient = objective(point)
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=MEMORY)
     for iteration in range(max_iterations):
-        if float(gradient.abs().amax()) <= tolerance:
+        if objective.excess(gradient) <= tolerance * loss:
             return point, True, iteration
         direction = -_inverse_hessian(gradient, pairs, factor)
         slope, step = float((direction * gradient).sum()), 1.0
@@ -120,7 +129,7 @@ def _minimise(
         if float((moved * change).sum()) > 0:
             pairs.append((moved, change))
         point, loss, gradient = candidate, new_loss, new_gradient
-    return point, float(gradient.abs().amax()) <= tolerance, max_iterations
+    return point, objective.excess(gradient) <= tolerance * loss, max_iterations
 
 
 def _inverse_hessian(gradient: Tensor, pairs: deque[tuple[Tensor, Tensor]], factor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether features still tell by which group element the input was moved: invariant ones don't."""
+"""Whether features still tell by which group element the input was transformed: invariant ones don't."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 
 from lightning_invariant.groups import FiniteGroup, Symmetric
 from lightning_invariant.metrics.elements import LISTED
-from lightning_invariant.probes.knn import knn_predict
-from lightning_invariant.probes.ridge import ridge_fit
+from lightning_invariant.probes.probe import KNN, Ridge
 from lightning_invariant.probes.samples import full_precision
 from lightning_invariant.probes.scores import accuracy, r2
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from lightning_invariant.groups import Group
 
-NEIGHBOURS = 5
+PROBES = (KNN(k=5), Ridge(alpha=1e-2))
 LEAST = 4
 """Samples below which there is nothing to fit and to ask."""
 
@@ -38,45 +37,34 @@ class PoseSkill(NamedTuple):
 
 @full_precision
 def pose_skill(features: Float[Tensor, "B K"], group: Group, g: Tensor) -> PoseSkill:
-    """Predict the group element from features of moved inputs: the better of ridge and 5 nearest neighbours.
+    """Predict the group element from features of transformed inputs: the better of ridge and 5 nearest neighbours.
 
-    Both are fitted on every second sample and asked about the others, and the other way round. Elements of finite
-    groups are classes, those of others are predicted entry by entry (the entries of matrices, permutation matrices and
-    long sign patterns).
+    Each sample is predicted from all others. Elements of finite groups are classes, those of others are predicted
+    entry by entry (the entries of matrices, permutation matrices and long sign patterns).
 
     Args:
-        features: Features of moved inputs, in an order that has nothing to do with the elements.
-        group: What moved the inputs.
+        features: Features of transformed inputs.
+        group: What transformed the inputs.
         g: The element of each (B, *element_shape).
 
     Returns:
         The skill, (accuracy - chance) / (1 - chance) for classes and R² otherwise, not below 0; and its noise.
 
     Raises:
-        ValueError: Fewer than 4 samples, or features that are not finite.
+        ValueError: Fewer than 4 samples, samples that all have one element, or features that are not finite.
     """
     if len(features) < LEAST or len(g) != len(features):
         raise ValueError(f"Expected at least {LEAST} samples with an element each but got {len(features)}, {len(g)}.")
-    targets = _targets(group, g.to(features.device))
-    halves = slice(0, None, 2), slice(1, None, 2)
-    truth = torch.cat([targets[half] for half in halves[::-1]])
-    scores = []
-    for predict in (_neighbours, _ridge):
-        parts = [predict(features[fit], targets[fit], features[asked]) for fit, asked in (halves, halves[::-1])]
-        scores.append((r2 if targets.is_floating_point() else accuracy)(torch.cat(parts), truth))
-    if targets.is_floating_point():
-        return PoseSkill(max(0.0, *scores), 4 / len(truth) ** 0.5)
+    truth = _targets(group, g.to(features.device))
+    if bool((truth == truth[:1]).all()):
+        raise ValueError(f"Expected at least 2 different elements of {group} but got one; transform more samples.")
+    rows = torch.arange(len(features), device=features.device)
+    predictions = [probe.leave_out(features, truth, [features], [rows])[0] for probe in PROBES]
+    if truth.is_floating_point():
+        return PoseSkill(max(0.0, *(r2(found, truth) for found in predictions)), 4 / len(truth) ** 0.5)
     chance = float(truth.bincount().max()) / len(truth)
-    left = max(1.0 - chance, 1.0 / len(truth))
-    return PoseSkill(max(0.0, max(scores) - chance) / left, 4 * (chance * (1 - chance) / len(truth)) ** 0.5 / left)
-
-
-def _neighbours(features: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
-    return knn_predict(features, targets, queries, k=NEIGHBOURS)
-
-
-def _ridge(features: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
-    return ridge_fit(features, targets, alpha=1e-2).predict(queries)
+    best, left = max(accuracy(found, truth) for found in predictions), 1.0 - chance
+    return PoseSkill(max(0.0, best - chance) / left, 4 * (chance * (1 - chance) / len(truth)) ** 0.5 / left)
 
 
 def _targets(group: Group, g: Tensor) -> Tensor:

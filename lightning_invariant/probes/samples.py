@@ -15,7 +15,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Float, Int, Shaped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,3 +110,35 @@ def checked_targets(targets: Shaped[Tensor, "N *T"], length: int, name: str = "t
             "drop the samples that are marked to be ignored."
         )
     return classes
+
+
+def checked_groups(
+    groups: Int[Tensor, "N"] | None, length: int, device: torch.device, *, several: bool = False
+) -> Int[Tensor, "N"]:
+    """Groups as int64 on a device; every row its own if None.
+
+    Args:
+        groups: int64 (N,), or None.
+        length: The number of rows N.
+        device: Where the rows are.
+        several: Whether at least two groups are needed.
+
+    Returns:
+        int64 (N,).
+
+    Raises:
+        ValueError: For another shape or dtype, or a single group where several are needed.
+    """
+    if groups is None:
+        groups = torch.arange(length, device=device)
+    if groups.shape != (length,) or groups.is_floating_point() or groups.is_complex():
+        raise ValueError(
+            f"Expected groups as integers of shape ({length},) but got {groups.dtype} of shape {tuple(groups.shape)}; "
+            "give one number a row, the same for all rows of one group."
+        )
+    groups = groups.detach().to(device).long()
+    if several and bool((groups == groups[0]).all()):
+        raise ValueError(
+            f"Expected at least 2 groups but all {length} rows are of one; nothing is left when its group is left out."
+        )
+    return groups

@@ -117,7 +117,7 @@ def accuracy_interval(correct: Bool[Tensor, "M"], *, confidence: float = 0.95) -
     Raises:
         ValueError: For an empty or not boolean tensor, or a confidence outside (0, 1).
 
-    Source:
+    References:
         Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference.
     """
     _matched(correct, correct, (1,), boolean=True)
@@ -125,7 +125,12 @@ def accuracy_interval(correct: Bool[Tensor, "M"], *, confidence: float = 0.95) -
 
 
 def paired_gap_interval(
-    correct_a: Bool[Tensor, "M"], correct_b: Bool[Tensor, "M"], *, confidence: float = 0.95
+    correct_a: Bool[Tensor, "M"],
+    correct_b: Bool[Tensor, "M"],
+    *,
+    confidence: float = 0.95,
+    worth: float = 1.0,
+    quantile: float | None = None,
 ) -> Interval:
     """Confidence interval of accuracy a minus accuracy b, both measured on the same queries.
 
@@ -136,6 +141,8 @@ def paired_gap_interval(
         correct_a: Whether each prediction of a was right, shape (M,).
         correct_b: The same of b, in the same order.
         confidence: Share of such intervals that hold the true difference.
+        worth: How many independent queries each query stands for, below 1 where some are alike.
+        quantile: Number of standard deviations in place of the normal distribution's for that confidence.
 
     Returns:
         The two ends, in [-1, 1].
@@ -143,15 +150,15 @@ def paired_gap_interval(
     Raises:
         ValueError: For empty, mismatched or not boolean tensors, or a confidence outside (0, 1).
 
-    Source:
+    References:
         Newcombe 1998, Improved confidence intervals for the difference between binomial proportions based on paired
         data, method 10.
     """
     _matched(correct_a, correct_b, (1,), boolean=True)
-    z, total = _quantile(confidence), len(correct_a)
-    both, only_a = int((correct_a & correct_b).sum()), int((correct_a & ~correct_b).sum())
-    only_b = int((~correct_a & correct_b).sum())
-    neither = total - both - only_a - only_b
+    z, total = _quantile(confidence) if quantile is None else quantile, len(correct_a) * worth
+    both, only_a = int((correct_a & correct_b).sum()) * worth, int((correct_a & ~correct_b).sum()) * worth
+    only_b = int((~correct_a & correct_b).sum()) * worth
+    neither = max(0.0, total - both - only_a - only_b)
     phi = _phi(both, only_a, only_b, neither, total)
     a, b = (both + only_a) / total, (both + only_b) / total
     (low_a, high_a), (low_b, high_b) = _wilson(both + only_a, total, z), _wilson(both + only_b, total, z)
@@ -163,7 +170,7 @@ def _paired_width(one: float, other: float, phi: float) -> float:
     return math.sqrt(max(0.0, one**2 - 2 * phi * one * other + other**2))
 
 
-def _phi(both: int, only_a: int, only_b: int, neither: int, total: int) -> float:
+def _phi(both: float, only_a: float, only_b: float, neither: float, total: float) -> float:
     """Correlation of the two tables' margins, with Newcombe's continuity correction where it is positive."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     if margins == 0:
@@ -174,7 +181,7 @@ def _phi(both: int, only_a: int, only_b: int, neither: int, total: int) -> float
     return product / math.sqrt(margins)
 
 
-def _wilson(successes: int, total: int, z: float) -> Interval:
+def _wilson(successes: float, total: float, z: float) -> Interval:
     share, spread = successes / total, z**2 / total
     half = math.sqrt(share * (1 - share) * spread + spread**2 / 4)
     centre = share + spread / 2

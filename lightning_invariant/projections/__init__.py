@@ -1,34 +1,31 @@
 """What survives: maps from latents to invariant features, each with a guarantee."""
 
-from lightning_invariant.projections.absolute import Absolute
-from lightning_invariant.projections.argmax import ArgmaxCanonical
-from lightning_invariant.projections.chamber import Chamber
-from lightning_invariant.projections.channel_max import ChannelMax
-from lightning_invariant.projections.channel_norm import ChannelNorm
+from lightning_invariant.projections.base.composition import PCA, Composition, Standardise
+from lightning_invariant.projections.base.joined import Joined
+from lightning_invariant.projections.base.pooling import ChannelMax, ChannelNorm, OrbitMean
+from lightning_invariant.projections.base.projection import Projection
+from lightning_invariant.projections.base.reduced import Identity, Mixed, Reduced
+from lightning_invariant.projections.base.sampled import SampledMax, SampledMean
 from lightning_invariant.projections.choose import choose
-from lightning_invariant.projections.composition import Composition
-from lightning_invariant.projections.coorbits import SortedCoorbits
-from lightning_invariant.projections.cyclic_spectrum import CyclicBispectrum, CyclicPowerSpectrum
-from lightning_invariant.projections.fourier_modulus import FourierModulus
-from lightning_invariant.projections.fsw import FSW
-from lightning_invariant.projections.gram import Gram
-from lightning_invariant.projections.gram_root import GramRoot
-from lightning_invariant.projections.gram_rows import GramRows
-from lightning_invariant.projections.joined import Joined
-from lightning_invariant.projections.linear_layers import PCA, Standardise
-from lightning_invariant.projections.max_filter import MaxFilter
-from lightning_invariant.projections.mean import OrbitMean
-from lightning_invariant.projections.norm import Norm
-from lightning_invariant.projections.phases import PhaseInvariants
-from lightning_invariant.projections.point_frames import PointFrames
-from lightning_invariant.projections.point_sort import PointSort
-from lightning_invariant.projections.projection import Projection
-from lightning_invariant.projections.random_features import RandomFeatures
-from lightning_invariant.projections.sampled import SampledMax, SampledMean
-from lightning_invariant.projections.sign_outer import SignOuter
-from lightning_invariant.projections.sort import Sort
-from lightning_invariant.projections.spherical_bispectrum import SphericalBispectrum
-from lightning_invariant.projections.spherical_spectrum import SphericalPowerSpectrum
+from lightning_invariant.projections.finite.chamber import Chamber
+from lightning_invariant.projections.finite.cone import Cone
+from lightning_invariant.projections.finite.coorbits import SortedCoorbits
+from lightning_invariant.projections.finite.cyclic_spectrum import CyclicBispectrum, CyclicPowerSpectrum, FourierModulus
+from lightning_invariant.projections.finite.max_filter import ArgmaxCanonical, MaxFilter
+from lightning_invariant.projections.finite.random_features import RandomFeatures
+from lightning_invariant.projections.sets.fsw import FSW
+from lightning_invariant.projections.sets.pairs import PairSort
+from lightning_invariant.projections.sets.sort import PointSort, Sort
+from lightning_invariant.projections.signs.absolute import Absolute
+from lightning_invariant.projections.signs.sign_outer import SignOuter
+from lightning_invariant.projections.space.circle_filter import CircleMaxFilter
+from lightning_invariant.projections.space.gram import Gram, GramRoot
+from lightning_invariant.projections.space.gram_rows import GramRows
+from lightning_invariant.projections.space.phases import PhaseInvariants, PhaseOuter
+from lightning_invariant.projections.space.point_frames import PointFrames
+from lightning_invariant.projections.space.polar import Norm, SingularValues, SortedEigenvalues
+from lightning_invariant.projections.space.spherical import SphericalBispectrum, SphericalPowerSpectrum
+from lightning_invariant.projections.space.vector_sums import VectorSums
 
 __all__ = [
     "FSW",
@@ -38,29 +35,39 @@ __all__ = [
     "Chamber",
     "ChannelMax",
     "ChannelNorm",
+    "CircleMaxFilter",
     "Composition",
+    "Cone",
     "CyclicBispectrum",
     "CyclicPowerSpectrum",
     "FourierModulus",
     "Gram",
     "GramRoot",
     "GramRows",
+    "Identity",
     "Joined",
     "MaxFilter",
+    "Mixed",
     "Norm",
     "OrbitMean",
+    "PairSort",
     "PhaseInvariants",
+    "PhaseOuter",
     "PointFrames",
     "PointSort",
     "Projection",
     "RandomFeatures",
+    "Reduced",
     "SampledMax",
     "SampledMean",
     "SignOuter",
+    "SingularValues",
     "Sort",
     "SortedCoorbits",
+    "SortedEigenvalues",
     "SphericalBispectrum",
     "SphericalPowerSpectrum",
     "Standardise",
+    "VectorSums",
     "choose",
 ]

@@ -7,23 +7,37 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightning_invariant import quotient
 from lightning_invariant.errors import GuaranteeError
 from lightning_invariant.groups import Sampled
 from lightning_invariant.guarantee import Separation
-from lightning_invariant.metrics.orbits import is_exact, orbit_distance
 from lightning_invariant.metrics.pairs import Pairs, hard_pairs, special_latents
+from lightning_invariant.projections.base.completeness import jacobian, orbit_directions
 from lightning_invariant.testing.invariance import assert_invariant
 from lightning_invariant.testing.sampled import check_sampled
+from lightning_invariant.testing.search import STARTS, merged_pairs, surely_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lightning_invariant.groups import Representation
     from lightning_invariant.projections import Projection
 
-EXACT = 1e-6
+EXACT = 1e-9
 """Largest relative invariance error of an exactly invariant map in float64."""
-SLACK = 1e-3
-"""Relative excess over a claimed bound that rounding may cause."""
+SCALES = (1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6)
+"""Sizes of latents at which invariance is measured."""
+SLACK = 1e-6
+"""Relative excess over a claimed bound that rounding may cause; orbit distances are exact to 1e-8 of the latents."""
+SUSPECT = 0.02
+"""Features this much nearer than an upper bound of the orbit distance make it worth another look."""
+ROUNDING = 1e-14
+WEAK = 5e-3
+"""A kind of pairs whose ratio of distances is this much below that of independent pairs is not told apart in effect."""
+RANK_TOLERANCE = 1e-7
+"""Singular values of a Jacobian below this share of the largest count as zero."""
+LATENTS, MEASURED = 3, 512
+"""Latents at which a Jacobian is taken, and most numbers in them."""
 MERGED = 1e-8
 """Features closer than this share of their usual distance are the same."""
 DEGENERATE = 1e-4
@@ -34,9 +48,11 @@ SEGMENTS, HALVINGS, JUMP = 17, 40, 1e-2
 def assert_guarantee(projection: Projection, *, samples: int = 64, generator: torch.Generator | None = None) -> None:
     """Try to refute what a projection promises, in float64 on hard pairs of latents.
 
-    Invariance; shape; separation of inequivalent pairs, channel-scrambled hard negatives among them; Lipschitz and
-    distortion bounds against `orbit_distance`; continuity along segments, through ties and zero; finite gradients at
-    zero and at latents with stabilisers. Maps of sampled transforms (`Sampled`) have no orbits to compare with: of them
+    Invariance at scales from 1e-6 to 1e6; shape; separation of inequivalent pairs: independent, opposite, mirrored,
+    with channels scrambled, and pairs whose features a search brought together; how much the weakest kind of pairs is
+    told apart; the rank of the Jacobian across orbits; Lipschitz and distortion bounds against `quotient.distance`;
+    continuity along segments, through ties and zero; finite gradients at zero and at latents with stabilisers. Maps of
+    sampled transforms (`Sampled`) have no orbits to compare with: of them
     the order of the transforms must not matter, two draws must agree within their `residual`, better with more
     transforms, and no exact invariance may be claimed.
 
@@ -68,10 +84,13 @@ def _check_orbits(projection: Projection, samples: int, generator: torch.Generat
     representation, claim = projection.representation, projection.guarantee
     _check_shape(projection, generator)
     if claim.invariance == "exact":
-        assert_invariant(projection, representation, tolerance=EXACT, generator=generator)
+        _check_invariance(projection, generator)
+    _check_rank(projection, generator)
     pairs = hard_pairs(representation, samples, generator)
     with torch.no_grad():
         _check_distances(projection, pairs)
+        if claim.separation >= Separation.INJECTIVE:
+            _check_merged(projection, generator)
         if claim.continuous:
             _check_continuity(projection, pairs)
     _check_gradients(projection, torch.cat([special_latents(representation, generator), pairs[0].left]))
@@ -84,42 +103,122 @@ def _check_shape(projection: Projection, generator: torch.Generator) -> None:
         raise GuaranteeError(f"Expected finite features (3, {projection.out_features}) but got {tuple(f.shape)}: {f}.")
 
 
+def _check_invariance(projection: Projection, generator: torch.Generator) -> None:
+    z = projection.representation.random(32, generator).double()
+    for scale in SCALES:
+        with torch.no_grad():
+            f = projection(scale * z)
+        # A map that flattens out has nothing to compare with far away.
+        if scale == 1 or (f - f.roll(1, dims=0)).norm(dim=1).mean() > 1e-9 * f.norm(dim=1).mean():
+            shaped = (scale * z).reshape(-1, *projection.representation.shape)
+            assert_invariant(projection, projection.representation, tolerance=EXACT, z=shaped, generator=generator)
+
+
+def _check_rank(projection: Projection, generator: torch.Generator) -> None:
+    """Generic or stronger: no direction across a generic orbit leaves the features alone."""
+    representation, claim = projection.representation, projection.guarantee
+    if claim.separation < Separation.GENERIC or representation.size > MEASURED:
+        return
+    missing = []
+    for z in representation.random(LATENTS, generator).double():
+        values = torch.linalg.svdvals(jacobian(projection, z))
+        rank = int((values > RANK_TOLERANCE * values.max()).sum())
+        missing.append(len(z) - orbit_directions(representation, z).shape[1] - rank)
+    if min(missing) > 0:
+        raise GuaranteeError(
+            f"Expected {claim.separation.words} features to change in every direction across generic orbits but "
+            f"{min(missing)} directions leave them alone."
+        )
+
+
+def _check_merged(projection: Projection, generator: torch.Generator) -> None:
+    """Search for different orbits with the same features."""
+    z, w = merged_pairs(projection, STARTS, generator)
+    if not len(z):
+        return
+    near, size = (projection(z) - projection(w)).norm(dim=1), torch.maximum(z.norm(dim=1), w.norm(dim=1))
+    same = near < MERGED * projection(z).norm(dim=1)
+    suspects = (same & (size > 1e-3) & (quotient.distance(z, w, projection.representation) > 0.05 * size)).nonzero()[
+        :8, 0
+    ]
+    far = surely_apart(z[suspects], w[suspects], projection.representation)
+    for row, distance in zip(suspects.tolist(), far.tolist(), strict=True):
+        if distance > 0.05 * size[row]:
+            raise GuaranteeError(
+                f"Expected an {projection.guarantee.separation.words} map to tell different orbits apart but a search "
+                f"found latents at orbit distance {distance:.4g} whose features are {near[row]:.3g} apart: "
+                f"{z[row].tolist()} and {w[row].tolist()}."
+            )
+
+
 def _check_distances(projection: Projection, kinds: list[Pairs]) -> None:
-    claim, exact = projection.guarantee, is_exact(projection.representation)
+    claim, exact = projection.guarantee, quotient.is_exact(projection.representation)
     usual = (projection(kinds[0].left) - projection(kinds[0].right)).norm(dim=1).median().item()
     scale = kinds[0].left.norm(dim=1).median().item()
-    ratios = {}
+    ratios, errors = {}, {}
     for pairs in kinds:
-        far = orbit_distance(pairs.left, pairs.right, projection.representation)
+        far = quotient.distance(pairs.left, pairs.right, projection.representation)
         near = (projection(pairs.left) - projection(pairs.right)).norm(dim=1)
         size = torch.maximum(pairs.left.norm(dim=1), pairs.right.norm(dim=1))
         apart = far > 0.1 * torch.finfo(torch.float64).eps ** 0.5 * size
         # Where the orbit distance is an upper bound, two latents of one orbit may seem apart.
         apart &= far > (0 if exact else 0.05) * size
+        if not exact and claim.separation >= Separation.PAIRWISE:
+            apart &= ~_in_one_orbit(pairs, far, near, apart, projection.representation)
         if not apart.any():
             continue
         far, near = far[apart], near[apart]
         ratios[pairs.name] = near / far
+        # Squares of orbit distances are exact to rounding of the squares of the latents.
+        errors[pairs.name] = ROUNDING * (size[apart] / far).square()
         small = pairs.name in ("tiny", "near stabilisers")
-        asked = claim.separation >= (Separation.GENERIC if pairs.generic else Separation.INJECTIVE)
+        asked = claim.separation >= (Separation.PAIRWISE if pairs.generic else Separation.INJECTIVE)
         # Latents that differ by rounding alone, such as two that should be zero, need not be told apart.
         merged = (near <= MERGED * usual) & (far > MERGED * scale)
         if asked and not small and merged.any():
-            row = int(torch.where(merged, near, torch.inf).argmin())
-            raise GuaranteeError(
-                f"Expected an {claim.separation.words} map to tell different orbits apart but {pairs.name} latents at "
-                f"orbit distance {far[row]:.4g} have features at distance {near[row]:.3g} (usual is {usual:.3g})."
-            )
-    _check_bounds(projection, ratios, exact=exact)
+            rows = merged.nonzero()[:4, 0]
+            sure = surely_apart(pairs.left[apart][rows], pairs.right[apart][rows], projection.representation)
+            if sure.max() > (0 if exact else 0.05) * scale:
+                row = rows[sure.argmax()]
+                raise GuaranteeError(
+                    f"Expected an {claim.separation.words} map to tell different orbits apart but {pairs.name} latents "
+                    f"at orbit distance {sure.max():.4g} have features at distance {near[row]:.3g} (usual is "
+                    f"{usual:.3g})."
+                )
+    _check_weakest(projection, {p.name: ratios[p.name] for p in kinds if p.generic and p.name in ratios})
+    _check_bounds(projection, ratios, errors, exact=exact)
 
 
-def _check_bounds(projection: Projection, ratios: dict[str, Tensor], *, exact: bool) -> None:
+def _in_one_orbit(pairs: Pairs, far: Tensor, near: Tensor, apart: Tensor, representation: Representation) -> Tensor:
+    """Pairs of nearly equal features, if a longer search shows that a few of them are of one orbit after all."""
+    suspects = apart & (near < SUSPECT * far)
+    rows = suspects.nonzero()[:2, 0]
+    found = surely_apart(pairs.left[rows], pairs.right[rows], representation)
+    closer = found < 0.05 * pairs.left[rows].norm(dim=1)
+    return suspects & bool(closer.any())
+
+
+def _check_weakest(projection: Projection, ratios: dict[str, Tensor]) -> None:
+    """No kind of generic pairs may be told apart so little that noise hides it."""
+    if projection.guarantee.separation < Separation.PAIRWISE or "independent" not in ratios:
+        return
+    usual = ratios["independent"].median()
+    name, weakest = min(ratios.items(), key=lambda kind: kind[1].median())
+    if weakest.median() < WEAK * usual:
+        raise GuaranteeError(
+            f"Expected {projection.guarantee.separation.words} features that noise does not merge but {name} latents "
+            f"have features at {weakest.median():.3g} times their orbit distance, others at {usual:.3g} times."
+        )
+
+
+def _check_bounds(projection: Projection, ratios: dict[str, Tensor], errors: dict[str, Tensor], *, exact: bool) -> None:
     claim = projection.guarantee
     if not ratios:
         return
     names = [name for name, values in ratios.items() for _ in values]
-    every = torch.cat(list(ratios.values()))
-    low, high, median = every.min().item(), every.max().item(), ratios.get("independent", every).median().item()
+    every, error = torch.cat(list(ratios.values())), torch.cat(list(errors.values()))
+    low, high = (every * (1 + error)).min().item(), (every * (1 - error)).max().item()
+    median = ratios.get("independent", every).median().item()
     lowest, highest = names[int(every.argmin())], names[int(every.argmax())]
     if claim.lipschitz is not None and high > claim.lipschitz * (1 + SLACK):
         raise GuaranteeError(

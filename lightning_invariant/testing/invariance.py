@@ -66,7 +66,9 @@ def assert_invariant(
                 f"Expected finite features that differ between latents but their mean distance is {scale:.3g}; "
                 "a constant says nothing about invariance."
             )
-        gaps = [(module(representation.move(z, g)).flatten(1).double() - f).norm(dim=1).mean().item() for g in elements]
+        gaps = [
+            (module(representation.transform(z, g)).flatten(1).double() - f).norm(dim=1).mean().item() for g in elements
+        ]
     errors = torch.tensor(gaps, dtype=torch.float64).nan_to_num(nan=float("inf")) / scale
     worst = int(errors.argmax())
     if errors[worst] > tolerance:

@@ -5,6 +5,7 @@ from lightning_invariant.tracking.figures import equivariance_bars, figure_to_im
 from lightning_invariant.tracking.loggers import publish
 from lightning_invariant.tracking.opening import announce
 from lightning_invariant.tracking.projector import WrittenPoints, write_projector
+from lightning_invariant.tracking.quotient_figure import quotient_pair
 from lightning_invariant.tracking.report import Embedding, Report
 from lightning_invariant.tracking.rows import spread_rows
 
@@ -17,6 +18,7 @@ __all__ = [
     "equivariance_bars",
     "figure_to_image",
     "publish",
+    "quotient_pair",
     "scatter_pair",
     "spread_rows",
     "write_projector",

@@ -187,7 +187,14 @@ class _Colours:
             marks += [
                 Line2D([], [], linestyle="", marker="o", markersize=6, color=_GREY, label="as given"),
                 Line2D(
-                    [], [], linestyle="", marker="o", markersize=6, color=_GREY, markerfacecolor="none", label="moved"
+                    [],
+                    [],
+                    linestyle="",
+                    marker="o",
+                    markersize=6,
+                    color=_GREY,
+                    markerfacecolor="none",
+                    label="transformed",
                 ),
             ]
         if marks:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lightning_invariant.tracking.report import Embedding, Report
 
 FOLDER = "invariant"
-MESSAGES = "invariant/messages"
+MESSAGES = "invariance_findings"
 _TABLE_ROWS = 2000
 
 

@@ -42,6 +42,8 @@ class Report:
             somebody looks, so a run without figures needs no matplotlib: `partial(scatter_pair, raw, projected,
             labels)`.
         messages: Findings in plain words, Markdown allowed.
+        missing: Number that was not measured, to the reason.
+        samples: Set of samples, such as "bank", to how many were measured.
     """
 
     step: int
@@ -49,9 +51,11 @@ class Report:
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     figures: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Copies: who changes a dictionary afterwards does not change a report that was made from it.
-        for name in ("scalars", "embeddings", "figures"):
+        for name in ("scalars", "embeddings", "figures", "missing", "samples"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         object.__setattr__(self, "messages", tuple(self.messages))

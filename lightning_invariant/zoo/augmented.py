@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import nn
 
 from lightning_invariant.groups import SO2
-from lightning_invariant.groups.actions.image import ImageAction
+from lightning_invariant.groups.actions import ImageAction
 from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
 from lightning_invariant.zoo.orbit_encoder import OrbitEncoder
@@ -63,7 +63,7 @@ class AugmentedClassifier(ImageClassifier):
         """Cross entropy on turned images."""
         x, y = batch
         if self.augment:
-            x = ImageAction(SO2()).move(x, SO2().sample(len(x)))
+            x = ImageAction(SO2()).transform(x, SO2().sample(len(x)))
         return super().training_step((x, y), batch_idx)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

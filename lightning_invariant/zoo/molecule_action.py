@@ -24,7 +24,7 @@ class AtomAction(InputAction):
 
     Example:
         >>> action = AtomAction(4)
-        >>> action.move(torch.rand(2, 4, 4), action.group.sample(2)).shape
+        >>> action.transform(torch.rand(2, 4, 4), action.group.sample(2)).shape
         torch.Size([2, 4, 4])
     """
 
@@ -34,7 +34,7 @@ class AtomAction(InputAction):
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", Product((Symmetric(self.n), Orthogonal(3))))
 
-    def move(self, x: Float[Tensor, "B n 4"], g: Tensor) -> Float[Tensor, "B n 4"]:
+    def transform(self, x: Float[Tensor, "B n 4"], g: Tensor) -> Float[Tensor, "B n 4"]:
         """Act on a batch of molecules.
 
         Raises:
@@ -43,8 +43,8 @@ class AtomAction(InputAction):
         order, turn = self.group.split(self._each(g, len(x)))
         nodes, space = self.group.factors
         assert isinstance(nodes, Symmetric)
-        turned = torch.cat([x[..., :1], PointAction(space).move(x[..., 1:], turn)], dim=-1)
-        return NodeAction(nodes).move(turned, order)
+        turned = torch.cat([x[..., :1], PointAction(space).transform(x[..., 1:], turn)], dim=-1)
+        return NodeAction(nodes).transform(turned, order)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class GraphAction(InputAction):
         n: Places for nodes.
 
     Example:
-        >>> GraphAction(2).move(torch.tensor([[[[0], [1]], [[2], [3]]]]), torch.tensor([1, 0])).flatten()
+        >>> GraphAction(2).transform(torch.tensor([[[[0], [1]], [[2], [3]]]]), torch.tensor([1, 0])).flatten()
         tensor([3, 2, 1, 0])
     """
 
@@ -65,11 +65,11 @@ class GraphAction(InputAction):
     def __post_init__(self) -> None:
         object.__setattr__(self, "group", Symmetric(self.n))
 
-    def move(self, x: Float[Tensor, "B n n C"], g: Tensor) -> Float[Tensor, "B n n C"]:
+    def transform(self, x: Float[Tensor, "B n n C"], g: Tensor) -> Float[Tensor, "B n n C"]:
         """Act on a batch of graphs.
 
         Raises:
             ValueError: Not n nodes along both axes.
         """
         action = NodeAction(self.group)
-        return action.move(action.move(x, g).transpose(1, 2), g).transpose(1, 2)
+        return action.transform(action.transform(x, g).transpose(1, 2), g).transpose(1, 2)

@@ -36,28 +36,28 @@ def test_a_full_run_has_a_thousand() -> None:
     assert sum(kind.count for kind in mutations.KINDS) >= 1000
 
 
-def runs(folder: Path) -> Any:
+def runs(folder: Path, **settings: Any) -> Any:
     os.mkdir("ran")
 
 
-def hides(folder: Path) -> Any:
+def hides(folder: Path, **settings: Any) -> Any:
     os.system("true")
     raise ArtifactError("Expected")
 
 
-def hangs(folder: Path) -> Any:
+def hangs(folder: Path, **settings: Any) -> Any:
     time.sleep(60)
 
 
-def crashes(folder: Path) -> Any:
+def crashes(folder: Path, **settings: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fills(folder: Path) -> Any:
+def fills(folder: Path, **settings: Any) -> Any:
     return bytearray(2**32)
 
 
-def stumbles(folder: Path) -> Any:
+def stumbles(folder: Path, **settings: Any) -> Any:
     raise KeyError("x")
 
 

@@ -36,7 +36,7 @@ def test_latents_moved_apart_lie_on_other_orbits_but_keep_each_channel():
     z = representation.random(32, generator)
     apart = maps.moved(representation, z, generator, apart="channels")
     assert torch.equal(z.view(32, 4, 8).sort().values, apart.view(32, 4, 8).sort().values)
-    orbit = torch.stack([representation.move(z, g) for g in representation.group.elements()])
+    orbit = torch.stack([representation.transform(z, g) for g in representation.group.elements()])
     assert (orbit - apart).norm(dim=2).amin(dim=0).median() > 1
     together = maps.moved(representation, z, generator)
     assert (orbit - together).norm(dim=2).amin(dim=0).max() == 0

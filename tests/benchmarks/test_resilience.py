@@ -61,6 +61,6 @@ def test_what_is_killed_is_whole_where_nobody_kills_it(resilience, tmp_path: Pat
     kills = importlib.import_module("benchmarks.resilience_kills")
     kills._add(tmp_path / "queue", 0)
     (entry,) = Queue(tmp_path / "queue").entries()
-    assert kills._is_proved(entry.proof, entry.encoder)
+    assert kills._is_proved(entry.parity, entry.encoder)
     kills._export(tmp_path / "other", 1)
-    assert not kills._is_proved(entry.proof, tmp_path / "other")
+    assert not kills._is_proved(entry.parity, tmp_path / "other")

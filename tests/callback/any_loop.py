@@ -80,7 +80,7 @@ class CompiledBefore(Classifier):
 
 
 class TwoViews(Classifier):
-    """SimCLR-like: two views of each picture, through the encoder as one batch."""
+    """SimCLR-like: two views of each image, through the encoder as one batch."""
 
     def training_step(self, batch, batch_idx):
         (one, other), _ = batch
@@ -219,7 +219,7 @@ class Loop:
         layer: That the callback watches.
         callback: Settings of the callback.
         others: Builds callbacks that stand before and behind ours.
-        problems: Findings that are expected.
+        unmeasured: Whether it is not known how the group transforms the inputs.
     """
 
     module: Callable[[], pl.LightningModule] = Classifier
@@ -228,7 +228,7 @@ class Loop:
     layer: Any = "encoder"
     callback: dict[str, Any] = field(default_factory=dict)
     others: Callable[[], tuple[list[Any], list[Any]]] = lambda: ([], [])
-    problems: int = 0
+    unmeasured: bool = False
 
 
 def by_function(module, batch):
@@ -260,7 +260,7 @@ LOOPS = {
     "averaging before ours": Loop(others=lambda: ([EMAWeightAveraging(decay=0.5)], [])),
     "averaging behind ours": Loop(others=lambda: ([], [EMAWeightAveraging(decay=0.5)])),
     "frozen encoder": Loop(Frozen),
-    "autoencoder": Loop(AutoEncoder, callback={"action": None}, layer="encoder", problems=1),
+    "autoencoder": Loop(AutoEncoder, unmeasured=True),
     "gan": Loop(Gan),
     "scheduler": Loop(Plateau),
     "function instead of a layer": Loop(layer=by_function),

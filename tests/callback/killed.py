@@ -26,7 +26,7 @@ class Killed(pl.Callback):
 def main(folder: str, state: str, watched: str) -> None:
     torch.set_num_threads(1)
     pl.seed_everything(0, verbose=False)
-    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None)
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None)
     kept = ModelCheckpoint(folder, filename="{epoch}", monitor="val/loss", save_top_k=-1, save_last=True)
     callbacks = [kept, *([seen] if watched == "yes" else []), *([Killed()] if state == "killed" else [])]
     module = Classifier()

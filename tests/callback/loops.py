@@ -16,7 +16,7 @@ REPRESENTATION = "C4: 4 regular"
 
 
 def data(rows: int = 96, seed: int = 0) -> TensorDataset:
-    """Four classes of 8 x 8 pictures: a bright line, corner, cross or blot, with noise."""
+    """Four classes of 8 x 8 images: a bright line, corner, cross or blot, with noise."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(4, (rows,), generator=generator)
     shapes = torch.zeros(4, 8, 8)

@@ -1,4 +1,4 @@
-"""Evidence of a network whose parameters are shared out among two processes, rows uneven; run by test_distributed.
+"""Latents of a network whose parameters are spread over two processes, rows uneven; run by test_distributed.
 
 Lightning refuses FSDP on CPUs, so the wrappers of torch are put around the network by hand.
 """
@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,12 +14,16 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
-from lightning_invariant.callback.collector import Collector
-from lightning_invariant.callback.content import Content
-from lightning_invariant.callback.source import Source
-from lightning_invariant.callback.survey import Survey
+from lightning_invariant.batch import BatchReader
+from lightning_invariant.callback.capture.capture import Capture, Sizes
+from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.callback.report.assemble import Assembler
+from lightning_invariant.callback.support.gather import gathered, process_count, process_rank
 from lightning_invariant.groups import Representation
+from lightning_invariant.groups.actions import member_action
 from tests.callback.loops import REPRESENTATION, Classifier, data
+
+NAMES = ("bank", "labels", "queries", "transformed", "elements")
 
 
 def wrapped(network, kind: str):
@@ -28,43 +31,55 @@ def wrapped(network, kind: str):
         mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
         fully_shard(network.encoder, mesh=mesh)
         return fully_shard(network, mesh=mesh)
-    return FullyShardedDataParallel(network, device_id=torch.device("cpu"), use_orig_params=True)
+    network.encoder = FullyShardedDataParallel(network.encoder, device_id=torch.device("cpu"), use_orig_params=True)
+    return network
 
 
-def evidence(kind: str) -> dict[str, object]:
-    """All of the bank on process 0, and most of the validation rows."""
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
-    count = distributed.get_world_size() if distributed.is_initialized() else 1
+def found(kind: str) -> dict[str, object]:
+    """Most of the validation rows on process 0."""
+    rank, count = process_rank(), process_count()
     torch.manual_seed(0)
     network = Classifier().eval()
-    content = Content(None, None, None, whole=False, say=lambda key, text: None)
-    source = Source("encoder", Representation.parse(REPRESENTATION), content, None, None, ragged=False)
-    source.attach(network)
+    representation = Representation.parse(REPRESENTATION)
+    said: dict[str, str] = {}
+    reader = LatentReader("encoder", representation, None, None, ragged=False)
+    capture = Capture(reader, None, BatchReader(), Sizes(2000, 2000), said.__setitem__)
     called = network if kind == "plain" else wrapped(network, kind)
-    collector = Collector(source, content, 2000, 2000, 2**28, 0)
-    collector.begin_training()
-    collector.begin_pass(None)
-    collector.begin_validation(None)
-    if rank == 0:
-        collector.bank.add(dict(zip("xy", data(601).tensors, strict=True)))
+    capture.sharded = kind != "plain"
+    calls = [0]
+    network.encoder.register_forward_pre_hook(lambda module, args: calls.__setitem__(0, calls[0] + 1))
+    capture.begin_run()
+    capture.begin_validation(network, None, None)
     rows = [column[rank::count] for column in data(33, 1).tensors]
-    source.tap.arm()
+    batches = list(zip(*(column.split(9) for column in rows), strict=True))
     with torch.no_grad():
-        called(rows[0])
-    collector.add_validation(rows, 0, called, nullcontext)
-    found = Survey(collector, source.representation, None).evidence(called, nullcontext)
+        for number, batch in enumerate(batches):
+            capture.begin_batch(network, batch, number, None, "validation_step")
+            called(batch[0])
+            capture.end_batch(network, batch)
+    forwards = [len(batches), calls[0]]
+    action = member_action(representation.group, capture.example, None, capture.way.layout)
+    assembler = Assembler(capture, representation.group, 0)
+    latents = assembler.assemble(0, action, "").latents
+    forwards.append(calls[0])
+    one = assembler.assemble(0, action, "", limit=1)  # so that a process has none to encode
+    forwards.append(calls[0])
     return {
-        name: getattr(part, name).double().sum(1).tolist() for part in found for name in ("bank", "queries", "moved")
-    } | {"simulated": [part.simulated for part in found]}
+        "live": capture.copied.is_live,
+        "said": sorted(said),
+        "forwards": gathered(forwards),
+        "one": None if one.latents is None else one.latents.transformed.double().tolist(),
+        "latents": None if latents is None else {name: getattr(latents, name).double().tolist() for name in NAMES},
+    }
 
 
 def main(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(f"{folder}/store", 2)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    found = {kind: evidence(kind) for kind in ("fully_shard", "wrapper")}
+    results = {kind: found(kind) for kind in ("fully_shard", "wrapper")}
     if rank == 0:
-        (Path(folder) / "found.json").write_text(json.dumps(found))
+        (Path(folder) / "found.json").write_text(json.dumps(results))
     # A process that leaves earlier may abort the other one, and gloo's threads may abort one that takes them down.
     store.add("done", 1)
     while store.add("done", 0) < 2:

@@ -1,8 +1,20 @@
-"""The budget, by a clock that the tests set."""
+"""What monitoring may cost, by a clock that the tests set."""
+
+from itertools import pairwise
 
 import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
+from torch.utils.data import DataLoader
 
-from lightning_invariant.callback.budget import FINAL, ORDINARY, Budget
+from lightning_invariant import InvariantCallback
+from lightning_invariant.callback.report import assemble, reporter
+from lightning_invariant.callback.support.budget import LEAST, PLANNED, Budget, Cost, Plan
+from lightning_invariant.errors import InvariantError
+from lightning_invariant.zoo.quarter_turns import QuarterTurnEncoder
+from tests.callback.loops import REPRESENTATION, Classifier, data, trainer
 
 
 class Clock:
@@ -13,101 +25,99 @@ class Clock:
         return self.now
 
 
-class Run:
-    """A training whose validations come every so many seconds, and whose whole report costs so much."""
-
-    def __init__(self, max_overhead: float | None, epoch: float, whole: float, pictures: float = 0.0) -> None:
-        self.clock = Clock()
-        self.budget = Budget(max_overhead, self.clock)
-        self.epoch, self.whole, self.pictures = epoch, whole, pictures
-        self.shares: list[float] = []
-        self.shown: list[int] = []
-        self.budget.begin()
-
-    def train(self, epochs: int, *, ends: bool = True, monitored: bool = False, least: float = 0.1) -> None:
-        for number in range(epochs):
-            self.clock.now += self.epoch
-            self.validate(final=ends and number == epochs - 1, monitored=monitored, least=least)
-
-    def validate(self, *, final: bool, monitored: bool, least: float) -> None:
-        if not self.budget.wants_report(final=final, monitored=monitored, least=least):
-            self.shares.append(0.0)
-            return
-        with self.budget.spending():
-            self.shares.append(self.budget.share(final=final, least=least))
-            self.clock.now += self.shares[-1] * self.whole
-            self.budget.paid_report(self.shares[-1], self.shares[-1] * self.whole)
-            if self.budget.wants_pictures():
-                self.shown.append(len(self.shares))
-                self.clock.now += self.pictures
-                self.budget.paid_pictures(self.pictures)
-
-
-@pytest.mark.parametrize("epoch", [3.0, 10.0, 60.0, 3600.0])
-@pytest.mark.parametrize("whole", [0.1, 1.0, 10.0])
-@pytest.mark.parametrize("pictures", [0.0, 0.5])
-def test_the_bound_is_kept_in_any_training_that_is_long_enough_for_two_small_reports(epoch, whole, pictures):
-    run = Run(0.05, epoch, whole, pictures)
-    run.train(30)
-    necessary = 2 * 0.1 * whole / (30 * epoch)  # the first report and the last, on the least share
-    assert run.budget.overhead <= FINAL * 0.05 + necessary + 1e-9
-    assert run.shares[0] > 0 < run.shares[-1]
-
-
-def test_without_the_rule_the_bound_would_be_broken():
-    run = Run(None, 3.0, 1.0)
-    run.train(30)
-    assert run.budget.overhead == pytest.approx(1 / 3)
-    assert set(run.shares) == {1.0}
-
-
-def test_cheap_reports_are_whole_and_come_at_every_validation():
-    run = Run(0.05, 60.0, 0.5)
-    run.train(10)
-    assert run.shares[1:] == [1.0] * 9
-
-
-def test_dear_reports_take_fewer_samples_first_and_wait_only_then():
-    thinner = Run(0.05, 10.0, 1.0)
-    thinner.train(20)
-    assert 0 not in thinner.shares
-    assert all(0.1 < share < 1 for share in thinner.shares[1:-1])
-    waiting = Run(0.05, 1.0, 1.0)
-    waiting.train(40)
-    assert waiting.shares.count(0.0) > 20
-    assert waiting.shares[0] == 0.1
-
-
-def test_the_last_report_may_use_what_was_left_for_it():
-    run = Run(0.05, 10.0, 1.0)
-    run.train(20)
-    saved = (FINAL - ORDINARY) * 0.05 * 200
-    assert run.shares[-1] == pytest.approx(min(1.0, saved + run.shares[-2]), abs=0.1)
-    assert run.shares[-1] > run.shares[-2]
-
-
-def test_monitored_numbers_are_new_at_every_validation():
-    run = Run(0.05, 1.0, 1.0)
-    run.train(40, monitored=True)
-    assert min(run.shares) == 0.1
-
-
-def test_pictures_wait_until_they_are_paid_for():
-    run = Run(0.05, 10.0, 0.01, pictures=1.0)
-    run.train(40)
-    assert run.shown
-    gaps = [later - sooner for sooner, later in zip(run.shown[1:], run.shown[2:], strict=False)]
-    assert min(gaps) >= 4
-
-
-def test_outside_of_a_training_nothing_is_thinned():
-    budget = Budget(0.05, Clock())
-    assert budget.wants_report(final=False, monitored=False, least=0.1)
-    assert (budget.share(final=False, least=0.1), budget.wants_pictures(), budget.overhead) == (1.0, True, 0.0)
+def running(max_overhead=0.05, training=100.0):
+    """A budget, and its clock, some seconds of training after it began."""
+    clock = Clock()
+    budget = Budget(max_overhead, clock)
     budget.begin()
-    assert budget.share(final=False, least=0.1) == 0.1
+    clock.now += training
+    return budget, clock
+
+
+def test_all_queries_are_measured_where_they_fit():
+    budget, _ = running()
+    assert budget.make_plan(Cost(0.5, 128, 0.1), 1000) == Plan(None, 1)
+    assert budget.planned
+
+
+def test_fewer_queries_where_all_do_not_fit():
+    budget, _ = running()
+    # 3.75 s are planned for, 1.75 of them for the bank's mathematics; a query takes 0.01.
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(200, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 200) == Plan(None, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 201) == Plan(200, 1)
+
+
+def test_fewer_reports_where_not_even_the_least_fits():
+    budget, _ = running()
+    allowed = PLANNED * 0.05 * 100
+    assert budget.make_plan(Cost(allowed, 128, 1.28), 1000) == Plan(LEAST, 2)
+    assert budget.make_plan(Cost(10 * allowed, 128, allowed), 1000) == Plan(LEAST, 11)
+    assert budget.make_plan(Cost(2 * allowed, 60, allowed), 60) == Plan(60, 3)
+    assert budget.make_plan(Cost(allowed - 1.28, 128, 1.2801), 1000) == Plan(LEAST, 2)
+    assert budget.make_plan(Cost(allowed - 1.28, 128, 1.2799), 1000) == Plan(LEAST, 1)
+
+
+@pytest.mark.parametrize("training", [0.01, 1.0, 30.0, 3600.0])
+@pytest.mark.parametrize("fixed", [0.0, 0.1, 5.0])
+@pytest.mark.parametrize("each", [1e-5, 1e-2])
+def test_a_planned_report_keeps_its_share_and_never_measures_fewer_than_the_least(training, fixed, each):
+    budget, _ = running(training=training)
+    plan = budget.make_plan(Cost(fixed, 128, 128 * each), 1000)
+    queries = 1000 if plan.queries is None else plan.queries
+    assert queries >= LEAST
+    assert fixed + queries * each <= PLANNED * 0.05 * training * plan.every * (1 + 1e-9)
+
+
+def test_the_time_of_several_validations_is_shared_among_them():
+    budget, _ = running(training=400.0)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000, validations=4) == Plan(200, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000, validations=1) == Plan(None, 1)
+
+
+def test_our_own_time_is_no_time_of_the_training():
+    budget, clock = running()
+    with budget.spending():
+        clock.now += 1000
+        assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(200, 1)
+        assert budget.overhead == 10
+    assert budget.overhead == 10
+
+
+def test_without_a_bound_there_is_nothing_to_plan():
+    unbounded, _ = running(max_overhead=None)
+    assert (unbounded.bounded, unbounded.plan, unbounded.wants_figures()) == (False, Plan(None, 1), True)
+    outside = Budget(0.05, Clock())
+    assert (outside.bounded, outside.plan, outside.wants_figures(), outside.overhead) == (False, Plan(), True, 0.0)
+    for budget in (unbounded, outside):
+        with pytest.raises(InvariantError, match="Expected a bound"):
+            budget.make_plan(Cost(1.0, 128, 1.0), 1000)
+
+
+def test_a_new_run_and_the_end_of_one_forget_the_plan():
+    budget, _ = running()
+    budget.make_plan(Cost(100.0, 128, 1.0), 1000)
     budget.end()
-    assert budget.share(final=False, least=0.1) == 1.0
+    assert (budget.plan, budget.planned, budget.bounded) == (Plan(), False, False)
+    budget.begin()
+    assert (budget.plan, budget.planned, budget.bounded, budget.overhead) == (Plan(), False, True, 0.0)
+
+
+def test_figures_wait_until_they_are_paid_for():
+    budget, clock = running(training=0.0)
+    shown = []
+    for validation in range(40):
+        clock.now += 10  # 0.5 s are allowed
+        with budget.spending():
+            clock.now += 0.25
+            if budget.wants_figures():
+                shown.append(validation)
+                clock.now += 1.0
+                budget.paid_figures(1.0)
+    assert shown
+    assert budget.overhead <= 0.05 + 1e-9
+    gaps = [later - sooner for sooner, later in pairwise(shown[1:])]
+    assert set(gaps) == {4}  # 0.25 s are left at each validation
 
 
 def test_time_inside_blocks_is_counted_once_and_also_when_they_fail():
@@ -128,9 +138,126 @@ def test_time_inside_blocks_is_counted_once_and_also_when_they_fail():
     clock.now += 7
     assert budget.spent == 3
     assert budget.overhead == pytest.approx(3 / 7)
+    budget.begin_validation()
+    assert budget.recording == 0
+    with budget.spending():
+        clock.now += 2
+        assert budget.recording == 0  # of the block that is open nothing counts yet
+    assert budget.recording == 2
 
 
-@pytest.mark.parametrize("bad", [0, -0.1, float("nan")])
+@pytest.mark.parametrize("bad", [0, -0.1, float("nan"), float("inf")])
 def test_a_bound_that_is_none_is_refused(bad):
     with pytest.raises(ValueError, match="Expected max_overhead over 0"):
         Budget(bad)
+
+
+# -- in a training run whose every forward takes time by that clock --
+
+NOW = Clock()
+
+
+class Timed(nn.Module):
+    """Takes 0.01 s a row by the clock."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = QuarterTurnEncoder(1, 4)
+
+    def forward(self, x):
+        NOW.now += 0.01 * len(x)
+        return self.inner(x)
+
+
+class Slow(Classifier):
+    """A step takes some seconds by the clock, ten times fewer from the second epoch on."""
+
+    def __init__(self, seconds):
+        super().__init__(Timed())
+        self.seconds = seconds
+
+    def training_step(self, batch, batch_idx):
+        NOW.now += self.seconds if self.current_epoch == 0 else self.seconds / 10
+        return super().training_step(batch, batch_idx)
+
+
+class Reports(pl.Callback):
+    """How many queries each validation had; 0 without a report."""
+
+    def __init__(self, seen):
+        self.seen, self.queries, self.elements = seen, [], []
+
+    def on_validation_end(self, trainer, pl_module):
+        report = self.seen.report
+        if trainer.sanity_checking:
+            return
+        fresh = report is not None and report.step == trainer.global_step
+        self.queries.append(int(report.scalars[f"{self.seen.prefix}invariance/queries"]) if fresh else 0)
+        if fresh:
+            self.elements.append(
+                (self.seen._reporter.evaluation.latents.own, report.scalars[f"{self.seen.prefix}invariance/overhead"])
+            )
+
+
+def planned(folder, monkeypatch, seconds, *others, epochs=4, **settings):
+    for module in (assemble, reporter):
+        monkeypatch.setattr(module, "perf_counter", NOW)
+    seen = InvariantCallback("encoder", REPRESENTATION, figures=None, **settings)
+    seen._budget.clock = NOW
+    reports = Reports(seen)
+    pl.seed_everything(0, verbose=False)
+    run = trainer([seen, reports, *others], folder, max_epochs=epochs)
+    run.fit(Slow(seconds), DataLoader(data(32), 16), DataLoader(data(256, 1), 64))
+    return reports
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_first_validation_fixes_the_samples_of_all_others(tmp_path, monkeypatch):
+    reports = planned(tmp_path, monkeypatch, 25.0)
+    assert LEAST < reports.queries[0] < 256
+    assert len(set(reports.queries)) == 1
+    first, overhead = reports.elements[0]
+    assert overhead < 0.2
+    assert all(torch.equal(first, rows) for rows, _ in reports.elements[1:])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_sample_where_there_is_time_or_no_bound(tmp_path, monkeypatch):
+    assert planned(tmp_path, monkeypatch, 1e6, epochs=2).queries == [256, 256]
+    assert planned(tmp_path, monkeypatch, 0.0, epochs=2, max_overhead=None).queries == [256, 256]
+    reports = planned(tmp_path, monkeypatch, 0.0, epochs=2, max_overhead=None, sample_size=100)
+    assert reports.queries == [100, 100]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dear_reports_come_at_every_so_many_validations_unless_they_are_monitored(tmp_path, monkeypatch):
+    reports = planned(tmp_path, monkeypatch, 10.0)  # half of what the least takes
+    assert reports.queries == [LEAST, 0, LEAST, 0]
+    watched = planned(tmp_path, monkeypatch, 10.0, EarlyStopping("invariance/knn", mode="max", patience=9))
+    assert watched.queries == [LEAST] * 4
+    assert "costs more than max_overhead" in watched.seen._findings._said["monitored"]
+    assert "monitored" not in reports.seen._findings._said
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_validations_that_a_user_leaves_out_stay_out(tmp_path, monkeypatch):
+    assert planned(tmp_path, monkeypatch, 1e6, every_n_validations=3).queries == [256, 0, 0, 256]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_last_validation_is_measured_for_an_export(tmp_path, monkeypatch):
+    exported = planned(tmp_path, monkeypatch, 1e6, every_n_validations=9, export=tmp_path / "out")
+    assert exported.queries == [256, 0, 0, 256]
+    assert planned(tmp_path, monkeypatch, 1e6, every_n_validations=9).queries == [256, 0, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_number_of_another_callback_is_monitored_on_its_account(tmp_path, monkeypatch):
+    settings = {"max_overhead": None, "figures": None, "every_n_validations": 9}
+    other = InvariantCallback("encoder", REPRESENTATION, prefix="second_", **settings)
+    stopping = EarlyStopping("second_invariance/knn", mode="max", patience=9)
+    first = planned(tmp_path, monkeypatch, 1e6, other, stopping, every_n_validations=9)
+    assert first.queries == [256, 0, 0, 0]
+    assert other.report.step == 8
+    own = planned(tmp_path, monkeypatch, 1e6, stopping, every_n_validations=9, prefix="second_")
+    assert own.queries == [256] * 4

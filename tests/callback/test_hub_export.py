@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 
-from lightning_invariant import HubExport, InvariantCallback, InvariantEncoder
+from lightning_invariant import Export, HubExport, InvariantCallback, InvariantEncoder
+from lightning_invariant.encoder.publish import check_entry
 from lightning_invariant.errors import HubError
-from lightning_invariant.hub.delivery import deliver
-from lightning_invariant.hub.publisher import Publisher
 from lightning_invariant.hub.queue import Queue
+from lightning_invariant.hub.worker import Manner, Worker, empty_queue
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit, loaders, trainer
 from tests.hub.loopback import Fault, Hub
 
@@ -35,18 +34,17 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def hub(beside: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """The same, with uploads in a thread of this process, which saves the seconds of a start."""
 
-    def deliver_here(self: Publisher) -> None:
-        for outcome in deliver(self.queue, only=self.repo_id):
-            self._outcomes.append(outcome)
+    def empty_here(self: Worker) -> None:
+        self._outcomes += empty_queue(self.queue, Manner(check_entry, sleep=lambda seconds: None), only=self.repo_id)
 
-    monkeypatch.setattr(Publisher, "_run", deliver_here)
+    monkeypatch.setattr(Worker, "_run", empty_here)
     return beside
 
 
 def publishing(when: Any = "best", *, at_most_every: float | None = None, **settings: Any) -> InvariantCallback:
     export = HubExport(NAME, when, **settings)
     export.at_most_every = export.at_most_every if at_most_every is None else at_most_every
-    return InvariantCallback("encoder", REPRESENTATION, max_overhead=None, embeddings=False, export=export)
+    return InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None, export=export)
 
 
 def checkpoints(folder: Path, **settings: Any) -> ModelCheckpoint:
@@ -115,7 +113,7 @@ def test_the_best_checkpoint_is_published_and_the_training_does_not_notice(tmp_p
     card = (tmp_path / "pulled" / "README.md").read_text()
     assert f'from_pretrained("{NAME}")' in card
     assert "| measured | at step 12 |" in card
-    assert encoder.certificate["measured"]["invariant/error"] < 1e-5
+    assert encoder.certificate["measured"]["error"] < 1e-5
     assert Queue().entries() == []
 
 
@@ -146,6 +144,77 @@ def test_averaged_weights_are_those_that_are_published(tmp_path: Path, hub: Hub)
     assert not torch.allclose(found, latents(saved["current_model_state"]), atol=1e-6)
 
 
+class Swaps(pl.Callback):
+    """An average of the weights that takes their place while a validation runs, and only then."""
+
+    def on_fit_start(self, trainer, pl_module):
+        self.average = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        for name, tensor in pl_module.state_dict().items():
+            self.average[name] = torch.lerp(self.average[name], tensor, 0.3) if tensor.is_floating_point() else tensor
+
+    def on_validation_start(self, trainer, pl_module):
+        self.own = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+        pl_module.load_state_dict(self.average)
+
+    def on_validation_end(self, trainer, pl_module):
+        pl_module.load_state_dict(self.own)
+
+
+class Live(pl.Callback):
+    """The weights that the last training step left; stochastic weight averaging adds an epoch for batch statistics."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch < 3:
+            self.state = {name: tensor.clone() for name, tensor in pl_module.state_dict().items()}
+
+
+def require_measured(encoder: InvariantEncoder, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """The encoder has these weights, and its certificate the numbers that a validation of these weights has."""
+    found = encoder.latent(data(5, seed=3).tensors[0]).detach()
+    assert torch.equal(found, latents(state))
+    module = Classifier()
+    module.load_state_dict(state)
+    alone = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None)
+    trainer([alone], folder).validate(module, loaders()[1], verbose=False)
+    measured = {name: value for name, value in encoder.certificate["measured"].items() if isinstance(value, float)}
+    expected = {name.rpartition("/")[2]: value for name, value in alone.report.scalars.items()}
+    compared = ("knn_raw", "linear_raw", "error_raw", "rank_raw", "equivariance_worst", "pose_raw")
+    assert set(compared) <= measured.keys()
+    assert {name: measured[name] for name in compared} == pytest.approx({n: expected[n] for n in compared}, abs=1e-5)
+
+
+@pytest.mark.parametrize("average", ["none", "ema", "swa", "swaps"])
+def test_the_numbers_and_the_weights_of_an_export_belong_together(tmp_path: Path, average: str) -> None:
+    averages = {
+        "none": [],
+        "ema": [EMAWeightAveraging(decay=0.7)],
+        "swa": [StochasticWeightAveraging(0.05, swa_epoch_start=1)],
+        "swaps": [Swaps()],
+    }[average]
+    seen = InvariantCallback(
+        "encoder", REPRESENTATION, max_overhead=None, figures=None, export=Export(tmp_path / "out")
+    )
+    live = Live()
+    module, _ = train([seen, *averages, live], tmp_path, max_epochs=3)
+    state = averages[0].average if average == "swaps" else module.state_dict()
+    encoder = InvariantEncoder.from_pretrained(tmp_path / "out")
+    require_measured(encoder, state, tmp_path)
+    assert torch.equal(latents(state), latents(live.state)) == (average == "none")
+
+
+def test_a_checkpoint_of_another_step_than_a_report_is_measured_anew(tmp_path: Path, hub: Hub) -> None:
+    kept = checkpoints(tmp_path, monitor=None, every_n_train_steps=4)
+    callback = publishing("last")
+    train([callback, kept], tmp_path, max_epochs=1)
+    saved = torch.load(kept.best_model_path, weights_only=True)
+    assert saved["global_step"] == 4
+    assert "measured again" in callback._findings._said
+    assert "| measured | at step 4 |" in hub_card(hub)
+    require_measured(published(hub, tmp_path / "pulled"), saved["state_dict"], tmp_path)
+
+
 def test_a_compiled_encoder_is_published(tmp_path: Path, hub: Hub) -> None:
     class Compiled(Classifier):
         def __init__(self):
@@ -164,10 +233,10 @@ def test_a_compiled_encoder_is_published(tmp_path: Path, hub: Hub) -> None:
 def test_where_parameters_are_shared_out_a_new_module_gets_the_files_weights(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lightning_invariant.callback import export_writer
+    from lightning_invariant.callback import callback as module
 
     bare, _ = train([checkpoints(tmp_path / "bare")], tmp_path)
-    monkeypatch.setattr(export_writer, "is_sharded", lambda network: True)  # no such strategy runs on a plain CPU
+    monkeypatch.setattr(module, "is_sharded", lambda trainer, network: True)  # no such strategy runs on a plain CPU
     kept, callback = checkpoints(tmp_path), publishing(at_most_every=0)
     watched, _ = train([callback, kept], tmp_path)
     assert same_weights(bare, watched)
@@ -201,8 +270,8 @@ def test_exports_are_not_more_frequent_than_allowed(tmp_path: Path, hub: Hub) ->
 
 
 def test_a_folder_beside_the_hub_holds_the_same(tmp_path: Path, hub: Hub) -> None:
-    export = HubExport(NAME, "end", license="mit", hyperparameters=True)
-    callback = InvariantCallback("encoder", REPRESENTATION, export=export, export_dir=tmp_path / "out")
+    export = HubExport(NAME, "end", license="mit", hyperparameters=True, folder=tmp_path / "out")
+    callback = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None, export=export)
     module = Classifier()
     module.save_hyperparameters({"width": 4, "data_dir": "/secret"})
     train([callback], tmp_path, module, max_epochs=1)
@@ -272,7 +341,7 @@ def test_a_hub_that_is_away_is_said_and_the_queue_is_emptied_later(
     (entry,) = Queue().entries()
     assert "HF_HUB_OFFLINE" in entry.trouble
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    assert [outcome.state for outcome in deliver(Queue())] == ["published"]
+    assert [outcome.state for outcome in empty_queue(Queue(), Manner(check_entry))] == ["published"]
     assert Queue().entries() == []
     assert "best checkpoint" in messages(hub)[-1]
 
@@ -283,7 +352,7 @@ def test_a_refused_upload_does_not_end_the_training(tmp_path: Path, hub: Hub) ->
         module, _ = train([publishing(), checkpoints(tmp_path)], tmp_path)
     assert module.steps == 12
     hub.faults.clear()
-    assert [outcome.state for outcome in deliver(Queue())] == ["published"]
+    assert [outcome.state for outcome in empty_queue(Queue(), Manner(check_entry))] == ["published"]
 
 
 def test_an_encoder_that_cannot_be_exported_is_a_finding(tmp_path: Path, hub: Hub) -> None:
@@ -337,40 +406,9 @@ def test_an_interrupted_training_keeps_its_best(tmp_path: Path, beside: Hub) -> 
     assert messages(hub) == ["Export of step 6: best checkpoint by val/loss"] or len(Queue().entries()) == 1
 
 
-def test_it_is_one_argument_in_yaml_too(tmp_path: Path) -> None:
-    cli = pytest.importorskip("pytorch_lightning.cli")
-    (tmp_path / "config.yaml").write_text(
-        """
-trainer:
-  logger: false
-  callbacks:
-    - class_path: lightning_invariant.InvariantCallback
-      init_args:
-        layer: encoder
-        representation: "C4: 16 regular"
-        export:
-          class_path: lightning_invariant.HubExport
-          init_args: {repo_id: user/name, when: last, private: true, head: linear, labels: [one, two]}
-"""
-    )
-    built = cli.LightningCLI(
-        args=[
-            f"--config={tmp_path / 'config.yaml'}",
-            "--model=lightning_invariant.zoo.digits.DigitsClassifier",
-            "--data=lightning_invariant.zoo.digits.Digits",
-        ],
-        run=False,
-    )
-    hub = built.trainer.callbacks[0]._exporter.hub
-    assert (hub.target.repo_id, hub.when, hub.target.private) == ("user/name", "last", True)
-    assert (hub.head, hub.labels) == ("linear", ["one", "two"])
-
-
-def test_a_training_without_validation_publishes_too(tmp_path: Path, hub: Hub) -> None:
+def test_a_training_without_validation_has_no_call_to_export_and_that_is_said(tmp_path: Path, hub: Hub) -> None:
     pl.seed_everything(0, verbose=False)
     run = trainer([publishing("end")], tmp_path, max_epochs=1, limit_val_batches=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match="no validation batch was seen; nothing is exported"):
         run.fit(Classifier(), loaders()[0])
-    encoder = published(hub, tmp_path / "pulled")
-    assert encoder.certificate["measured"] == {}
+    assert messages(hub) == []

@@ -24,13 +24,15 @@ def test_weights_and_biases_has_numbers_tables_and_pictures(tmp_path, monkeypatc
     logger = WandbLogger(save_dir=tmp_path, offline=True, project="test")
     logged = train(logger, tmp_path / "files")
     summary, settings = dict(logger.experiment.summary), dict(logger.experiment.config)
-    media = [path.parent.name for path in tmp_path.rglob("media/*/*")]
+    tables = [path.name for path in tmp_path.rglob("media/table/*.json")]
+    images = [path.name for path in tmp_path.rglob("media/images/**/*.png")]
     wandb.finish()
     assert {name: summary[name] for name in logged} == pytest.approx(logged)
-    assert {"raw", "invariant", "latents", "equivariance"} <= set(summary)
-    assert settings["invariant/representation"] == REPRESENTATION
-    assert media.count("table") == 4
-    assert media.count("images") == 4
+    assert {"raw", "invariant", "invariance_figures/latents", "invariance_figures/equivariance"} <= set(summary)
+    assert settings["invariance/representation"] == REPRESENTATION
+    for names, kinds in ((tables, ("raw", "invariant")), (images, ("latents", "equivariance"))):
+        assert {kind: sum(name.startswith(f"{kind}_") for name in names) for kind in kinds} == dict.fromkeys(kinds, 2)
+    assert any(name.startswith("invariance_findings") for name in tables)
     assert not (tmp_path / "files" / "invariant").exists()
 
 
@@ -41,5 +43,5 @@ def test_mlflow_has_numbers_and_settings_and_the_rest_stands_in_files(tmp_path, 
     logged = train(logger, tmp_path / "files")
     run = logger.experiment.get_run(logger.run_id)
     assert {name: run.data.metrics[name] for name in logged} == pytest.approx(logged)
-    assert run.data.params["invariant/representation"] == REPRESENTATION
-    assert len(list(tmp_path.rglob("figures/latents/*.png"))) == 2
+    assert run.data.params["invariance/representation"] == REPRESENTATION
+    assert len(list(tmp_path.rglob("figures/*latents/*.png"))) == 2

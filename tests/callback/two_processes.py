@@ -11,11 +11,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from lightning_invariant import HubExport, InvariantCallback
-from lightning_invariant.callback.gather import process_count, process_rank
+from lightning_invariant.callback.support.gather import process_count, process_rank
 from lightning_invariant.errors import HubError
 from tests.callback.loops import REPRESENTATION, Classifier, data, loaders, trainer
 
-SMALL = {"bank_size": 40, "sample_size": 21, "max_overhead": None}
+SMALL = {"bank_size": 40, "sample_size": 21, "max_overhead": None, "figures": None}
 """Samples that are smaller than the data, so that the choice of rows shows."""
 
 
@@ -37,7 +37,8 @@ class Stream(IterableDataset):
 
 def train(folder: str, watched: bool, **settings):
     pl.seed_everything(0, verbose=False)
-    callbacks = [InvariantCallback("encoder", REPRESENTATION, export_dir=Path(folder) / "hub")] if watched else []
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, export=Path(folder) / "hub")
+    callbacks = [seen] if watched else []
     module, run = Classifier(), trainer(callbacks, folder, max_epochs=1, **settings)
     run.fit(module, *loaders())
     return {
@@ -56,15 +57,7 @@ def still(folder: str, **settings):
     sampler = DistributedSampler(data(97), count, rank, shuffle=False)
     training = DataLoader(data(97), batch, sampler=sampler)
     run.fit(Still(), training, [DataLoader(data(65, 1), batch), DataLoader(data(7, 2), batch)])
-    return {"logged": logged(run), "samples": callback._reporter.samples}
-
-
-def shuffled(folder: str, **settings):
-    """Another order of the training data on two processes, but a bank that holds all of it."""
-    pl.seed_everything(0, verbose=False)
-    run = trainer([InvariantCallback("encoder", REPRESENTATION, max_overhead=None)], folder, max_epochs=2, **settings)
-    run.fit(Still(), DataLoader(data(97), 8, shuffle=True), DataLoader(data(65, 1), 8))
-    return {"logged": logged(run)}
+    return {"logged": logged(run), "samples": dict(callback.report.samples)}
 
 
 def stream(folder: str, **settings):
@@ -85,18 +78,20 @@ def validate(folder: str, **settings):
 def one_process_fails(folder: str, **settings):
     """What goes wrong on one process only must hang none."""
     pl.seed_everything(0, verbose=False)
-    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None)
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None)
     if os.environ.get("LOCAL_RANK") == "1":
-        seen._reporter.survey._local = lambda task: 1 / 0
+        seen._reporter.assembler._encode = lambda *args: 1 / 0
     run = trainer([seen], folder, max_epochs=1, num_sanity_val_steps=0, **settings)
     run.fit(Still(), *loaders())
-    return {"logged": logged(run)}
+    return {"logged": logged(run), "said": list(seen._findings._said.values())}
 
 
 def published(folder: str, **settings):
     """The best checkpoint goes to the Hub of the environment, from one of the processes."""
     pl.seed_everything(0, verbose=False)
-    seen = InvariantCallback("encoder", REPRESENTATION, export=HubExport("tester/digits", monitor="val/loss"))
+    seen = InvariantCallback(
+        "encoder", REPRESENTATION, export=HubExport("tester/digits", monitor="val/loss"), figures=None
+    )
     kept = ModelCheckpoint(Path(folder) / "checkpoints", monitor="val/loss")
     run = trainer([seen, kept], folder, max_epochs=1, enable_checkpointing=True, **settings)
     run.fit(module := Classifier(), *loaders())
@@ -122,7 +117,6 @@ PARTS = {
     "watched": lambda folder, **settings: train(folder, True, **settings),
     "bare": lambda folder, **settings: train(folder, False, **settings),
     "still": still,
-    "shuffled": shuffled,
     "stream": stream,
     "validate": validate,
     "one_process_fails": one_process_fails,

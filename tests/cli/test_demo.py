@@ -7,10 +7,12 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_invariant.callback.names import METRICS
 from lightning_invariant.cli import main
 from lightning_invariant.cli.demo import OWNER
 from lightning_invariant.cli.fresh import _Blocked
+from lightning_invariant.evaluation import headlines
+
+LOGGED = [f"invariance/{name}" for name in headlines()]
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,10 @@ def test_the_event_files_read_back(demo):
     events = EventAccumulator(str(demo[0]), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
     tags = events.Tags()
-    assert set(METRICS) <= set(tags["scalars"])
-    scalars = {name: [event.value for event in events.Scalars(name)] for name in METRICS}
+    assert set(LOGGED) <= set(tags["scalars"])
+    scalars = {name: [event.value for event in events.Scalars(name)] for name in LOGGED}
     assert {len(values) for values in scalars.values()} == {12}
-    assert scalars["invariant/knn"][-1] == pytest.approx(
+    assert scalars["invariance/knn"][-1] == pytest.approx(
         json.loads((demo[0] / "results.json").read_text())["knn_projected"]
     )
     assert len(events.Images(tags["images"][0])) == 12

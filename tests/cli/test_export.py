@@ -22,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a training that the callback watched."""
     folder = tmp_path_factory.mktemp("run")
     kept = ModelCheckpoint(folder / "checkpoints", monitor="val/loss")
-    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, embeddings=False)
+    seen = InvariantCallback("encoder", REPRESENTATION, max_overhead=None, figures=None)
     fit([seen, kept], folder, enable_checkpointing=True)
     return Path(kept.best_model_path)
 
@@ -41,12 +41,12 @@ def test_a_watched_checkpoint_needs_the_class_alone(checkpoint: Path, tmp_path: 
     assert found["representation"] == REPRESENTATION
     encoder = InvariantEncoder.from_pretrained(tmp_path / "out")
     assert torch.equal(encoder.latent(data(5, seed=3).tensors[0]).detach(), latents(checkpoint))
-    assert encoder.certificate["measured"]["invariant/error"] < 1e-5
+    assert encoder.certificate["measured"]["error"] < 1e-5
     assert "| weights | a checkpoint, epoch" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_onnx_needs_its_packages(checkpoint: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_invariant.hub.onnx_model.find_spec", lambda package: None)
+    monkeypatch.setattr("lightning_invariant.encoder.onnx_model.find_spec", lambda package: None)
     assert main(["export", str(checkpoint), *MODEL, "-o", str(tmp_path / "out"), "--onnx"]) == 2
     assert "lightning-invariant[onnx]" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

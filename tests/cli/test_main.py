@@ -6,7 +6,7 @@ import pytest
 from lightning_invariant.cli import main
 from lightning_invariant.cli.recipes import recipe_path
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.hub.bundled import recipes_folder
+from lightning_invariant.hub.download import recipes_folder
 
 
 def test_help_names_every_command(capsys):

@@ -40,7 +40,7 @@ def features(folder: Path) -> torch.Tensor:
 
 
 def test_a_folder_goes_there_and_comes_back(tmp_path: Path, hub: Hub, capsys) -> None:
-    export(tmp_path / "out", picture=b"picture")
+    export(tmp_path / "out", figure=b"picture")
     assert main(["push", str(tmp_path / "out"), NAME, "--private", "--json"]) == 0
     pushed = json.loads(capsys.readouterr().out)
     assert pushed["url"].startswith(f"{hub.endpoint}/{NAME}/commit/")
@@ -70,7 +70,7 @@ def test_the_queue_is_emptied(tmp_path: Path, hub: Hub, capsys) -> None:
     assert main(["push", "--dry-run"]) == 0
     assert NAME in capsys.readouterr().out
     hub.faults.plan(Fault("commit", "403"))
-    assert main(["push"]) == 1
+    assert main(["push"]) == 2
     assert "may not write there" in capsys.readouterr().out
     assert main(["push", "--dry-run", "--json"]) == 0
     (waiting,) = json.loads(capsys.readouterr().out)["waiting"]
@@ -95,7 +95,7 @@ def test_a_dry_run_of_a_folder_sends_nothing(tmp_path: Path, hub: Hub) -> None:
         (["push", "nowhere", NAME], "it is missing"),
         (["push", "out", "stranger/x"], "may not write there"),
         (["push", "out", NAME, "--create-pr", "--revision", "v2"], "leave out either"),
-        (["pull", "digits"], "Expected a repository 'user/name'"),
+        (["pull", "digits"], "Expected a folder or a repository 'user/name'"),
         (["pull", "tester/nothing"], "404"),
         (["pull", NAME, "-o", "taken"], "holds thesis.tex"),
     ],

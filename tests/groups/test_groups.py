@@ -17,9 +17,10 @@ from lightning_invariant.groups import (
 )
 
 FINITE = ["C1", "C8", "D1", "D4", "D5", "S1", "S4", "Z2", "Z2^3", "T6", "C4 x Z2", "S3 x C2 x Z2"]
+FINITE += ["D4(axis=90)", "D3(axis=22.5)", "Cube", "FullCube"]
 FINITE += ["Matrices[[[0,-1],[1,0]],[[1,0],[0,-1]]]"]
-INFINITE = ["SO2", "O2", "SO3", "O3", "SO5", "S3 x O3"]
-ORDERS = {"D4": 8, "S4": 24, "Z2^3": 8, "C4 x Z2": 8, "S3 x C2 x Z2": 24, FINITE[-1]: 8}
+INFINITE = ["SO2", "O2", "O2(axis=90)", "SO3", "O3", "SO5", "S3 x O3"]
+ORDERS = {"D4": 8, "S4": 24, "Z2^3": 8, "C4 x Z2": 8, "S3 x C2 x Z2": 24, "Cube": 24, "FullCube": 48, FINITE[-1]: 8}
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -134,6 +135,19 @@ def test_dihedral_elements_are_a_reflection_then_a_rotation():
     assert int(group.compose(reflection, rotation)) == 7  # m r = r^-1 m
 
 
+def test_flips_have_names_and_axes_are_angles_of_lines():
+    assert parse_group("HFlip") == Dihedral(1, axis=90) == parse_group("D1(axis=270)")
+    assert parse_group("VFlip") == Dihedral(1)
+    assert str(parse_group("D4( axis = 90 )".replace(" ", ""))) == "D4(axis=90)"
+    assert parse_group("D4(axis=0)") == Dihedral(4) != Dihedral(4, axis=90)
+    flip = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    assert parse_group("O2(axis=90)").label(flip) == "0°m"
+    assert parse_group("O2").label(flip) == "-180°m"
+    for axis in (math.inf, "90", True):
+        with pytest.raises(ValueError, match="angle of an axis in degrees"):
+            Dihedral(4, axis=axis)
+
+
 def test_sampled_transforms_have_no_product():
     group = Sampled("crop")
     with pytest.raises(GroupError, match="samples only"):
@@ -159,7 +173,11 @@ def test_a_product_needs_two_factors():
 
 @pytest.mark.parametrize(
     ("text", "position"),
-    [("K8", 0), ("C0", 0), ("C4 y C3", 2), ("C4 x", 4), ("", 0), ("C4 x K", 5), ("Matrices[[1", 0), ("Matrices7", 0)],
+    [
+        *[("K8", 0), ("C0", 0), ("C4 y C3", 2), ("C4 x", 4), ("", 0), ("C4 x K", 5), ("Matrices[[1", 0)],
+        *[("Matrices7", 0), ("C4(axis=90)", 0), ("SO2(axis=90)", 0), ("O3(axis=90)", 0), ("D4(axis=x)", 2)],
+        *[("Cubes", 0), ("HFlip2", 0)],
+    ],
 )
 def test_typos_are_pointed_at(text, position):
     with pytest.raises(ParseError) as caught:

@@ -1,5 +1,7 @@
 """Representations against their definition: homomorphism, layout, notation."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,17 +9,24 @@ from hypothesis import strategies as st
 
 from lightning_invariant import Representation
 from lightning_invariant.errors import LatentError, ParseError
-from lightning_invariant.groups import Cyclic
+from lightning_invariant.groups import Cyclic, Dihedral
 from lightning_invariant.groups import Representation as Rep
 
 EVERY = [
     "C8: 16 regular",
+    "S4: 2 pairs",
+    "S3: 3 points x 2 + 1 pairs",
     "C1: 2 regular",
     "D4: 4 trivial + 8 regular",
     "C6: 2x0 + 1x3 + 2x2",
     "D6: 2x0 + 1 det + 2x2",
     "SO2: 4x0 + 8x1 + 4x2",
     "O2: 2x0 + 3 det + 2x3",
+    "O2(axis=90): 2x0 + 3 det + 2x1 + 2x3",
+    "D4(axis=90): 8 regular + 2x1",
+    "D6(axis=22.5): 2x1 + 3 regular",
+    "Cube: 2 regular + 3 vectors",
+    "FullCube: 2 regular + 3 vectors",
     "SO3: 8x0 + 4x1 + 2x2 + 1x5",
     "O3: 8x0e + 4x1o + 2x3e",
     "O3: 12 vectors",
@@ -46,7 +55,7 @@ def test_homomorphism_and_notation(text):
     assert torch.allclose(rho @ rho.mT, eye.expand_as(rho), atol=1e-11)
     assert torch.allclose(rep.matrices(group.identity()[None])[0], eye, atol=1e-12)
     z = rep.random(6, generator).double()
-    assert torch.allclose(rep.move(z, g), torch.einsum("nij,nj->ni", rho, z), atol=1e-11)
+    assert torch.allclose(rep.transform(z, g), torch.einsum("nij,nj->ni", rho, z), atol=1e-11)
 
 
 def test_a_broken_action_would_be_seen():
@@ -56,15 +65,36 @@ def test_a_broken_action_would_be_seen():
     assert not torch.allclose(rep.matrices(rep.group.compose(g, h)), wrong_order)
 
 
+def test_the_axis_changes_what_reflections_are_and_nothing_else():
+    flip_w = torch.tensor([[[-1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
+    standard = torch.tensor([[[1.0, 0.0], [0.0, -1.0]]], dtype=torch.float64)
+    for k in (1, 2, 3):
+        assert torch.allclose(Representation.parse(f"O2(axis=90): 1x{k}").matrices(flip_w), standard, atol=1e-15)
+        assert torch.allclose(Representation.parse(f"O2: 1x{k}").matrices(standard), standard, atol=1e-15)
+        about = torch.tensor([[0.5, math.sqrt(0.75)], [math.sqrt(0.75), -0.5]], dtype=torch.float64)
+        assert torch.allclose(Representation.parse(f"O2(axis=30): 1x{k}").matrices(about[None]), standard, atol=1e-12)
+    assert not torch.allclose(Representation.parse("O2: 1x1").matrices(flip_w), standard)
+    rotation = Representation.parse("SO2: 1x1").group.sample(3, torch.Generator().manual_seed(0))
+    for k in (1, 2):
+        rotated = [Representation.parse(f"{group}: 1x{k}").matrices(rotation) for group in ("O2", "O2(axis=90)")]
+        assert torch.allclose(*rotated, atol=1e-15)
+    vectors = Representation.parse("O2(axis=90): 1 vectors").matrices(flip_w)
+    assert torch.equal(vectors, flip_w)  # vectors are moved as the plane is
+    every = Dihedral(4).elements()
+    for kind in ("2 regular", "2x1"):
+        same = [Representation.parse(f"{group}: {kind}").matrices(every) for group in ("D4", "D4(axis=90)")]
+        assert torch.equal(*same)
+
+
 def test_regular_fields_of_c_n_are_rolled():
     z = torch.randn(3, 16, 8)
-    moved = Representation.parse("C8: 16 regular").move(z, torch.tensor(3))
+    moved = Representation.parse("C8: 16 regular").transform(z, torch.tensor(3))
     assert torch.equal(moved, z.roll(3, dims=-1))
 
 
 def test_rows_of_points_are_permuted_as_their_matrices_say():
     p, z = torch.tensor([2, 0, 1]), torch.arange(6.0).reshape(1, 3, 2)
-    moved = Representation.parse("S3: 3 points x 2").move(z, p)
+    moved = Representation.parse("S3: 3 points x 2").transform(z, p)
     assert torch.equal(moved[0, p], z[0])
 
 
@@ -93,23 +123,23 @@ def test_moving_is_multiplying_with_the_matrices(text):
         rep.random(5, torch.Generator().manual_seed(0)).double(),
         rep.group.sample(5, torch.Generator().manual_seed(1)),
     )
-    assert torch.allclose(rep.move(z, g), torch.einsum("nij,nj->ni", rep.matrices(g), z), atol=1e-12)
-    assert not torch.allclose(rep.move(z, g), z)
-    assert rep.move(z[:0], g[:0]).shape == (0, rep.size)
+    assert torch.allclose(rep.transform(z, g), torch.einsum("nij,nj->ni", rep.matrices(g), z), atol=1e-12)
+    assert not torch.allclose(rep.transform(z, g), z)
+    assert rep.transform(z[:0], g[:0]).shape == (0, rep.size)
 
 
 def test_large_symmetric_groups_move_without_matrices():
     rep = Representation.parse("S1000: 1000 points x 4")
     g = rep.group.sample(2, torch.Generator().manual_seed(0))
     z = torch.randn(2, 1000, 4)
-    assert torch.equal(rep.move(rep.move(z, g), rep.group.inverse(g)), z)
+    assert torch.equal(rep.transform(rep.transform(z, g), rep.group.inverse(g)), z)
 
 
 @pytest.mark.parametrize("shape", [(5, 128), (5, 16, 8), (5, 128, 1, 1), (5, 16, 8, 1), (0, 128), (1, 1, 16, 8)])
 def test_layouts_that_fit(shape):
     rep, z = Representation.parse("C8: 16 regular"), torch.randn(shape)
     assert rep.flatten(z).shape == (shape[0], 128)
-    assert rep.move(z, torch.tensor(3)).shape == shape
+    assert rep.transform(z, torch.tensor(3)).shape == shape
 
 
 @pytest.mark.parametrize(
@@ -133,22 +163,24 @@ def test_layouts_that_do_not_fit_say_why(shape, remedy):
 
 def test_points_before_copies_are_not_reshaped_in_silence():
     cloud = Representation.parse("S9 x O3: 4 points*vectors")
-    with pytest.raises(LatentError, match=r"another order: bring them to \(B, 4, 9, 3\) and reshape"):
+    with pytest.raises(LatentError, match=r"another order: bring them to \(B, 4, 9, 3\)\."):
         cloud.flatten(torch.zeros(2, 9, 4, 3))
-    with pytest.raises(LatentError, match="reshape the latent"):
-        cloud.flatten(torch.zeros(2, 4, 9, 3))
+    z = torch.randn(2, 4, 9, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(cloud.flatten(z), z.flatten(1))  # copies, points, coordinates
+    g = cloud.group.sample(2, torch.Generator().manual_seed(0))
+    assert torch.equal(cloud.transform(z, g), cloud.transform(z.flatten(1), g).reshape(z.shape))
 
 
 def test_a_batch_of_elements_must_fit_the_latents():
     with pytest.raises(LatentError, match="one element"):
-        Representation.parse("C8: 2 regular").move(torch.zeros(5, 16), torch.zeros(3, dtype=torch.int64))
+        Representation.parse("C8: 2 regular").transform(torch.zeros(5, 16), torch.zeros(3, dtype=torch.int64))
 
 
 def test_moving_keeps_dtype():
     for dtype in (torch.bfloat16, torch.float64):
         for text in ("C4: 2 regular", "SO3: 1x0 + 1x2", "Z2^3: signs"):
             rep = Representation.parse(text)
-            assert rep.move(rep.random(2).to(dtype), rep.group.sample(2)).dtype == dtype
+            assert rep.transform(rep.random(2).to(dtype), rep.group.sample(2)).dtype == dtype
 
 
 def test_sums_slices_and_equality():
@@ -204,3 +236,42 @@ def test_any_text_is_read_or_refused_with_our_own_error(text):
     except (ParseError, ValueError):
         return
     assert Representation.parse(str(rep)) == rep
+
+
+def test_pairs_move_rows_and_columns_together():
+    representation = Representation.parse("S4: 2 pairs")
+    z, g = torch.randn(3, 4, 4, 2), representation.group.sample(3)
+    moved = representation.transform(z, g)
+    for before, after, p in zip(z, moved, g.tolist(), strict=True):
+        for i in range(4):
+            for j in range(4):
+                assert torch.equal(after[p[i], p[j]], before[i, j])
+    rho = representation.matrices(g).float()
+    assert torch.allclose(torch.einsum("bij,bj->bi", rho, z.flatten(1)), moved.flatten(1))
+    assert not torch.equal(moved, z)
+
+
+def test_points_and_pairs_are_joined_from_their_own_layouts():
+    representation = Representation.parse("S3: 3 points x 2 + 1 pairs")
+    assert str(representation) == "S3: 3 points x 2 + 1 pairs"
+    x, a = torch.randn(5, 3, 2), torch.randn(5, 3, 3)
+    z = representation.join([x, a])
+    points, pairs = representation.split(z)
+    assert torch.equal(points, x)
+    assert torch.equal(pairs[..., 0].reshape(5, 3, 3), a)
+    with pytest.raises(LatentError, match="Expected 2 parts"):
+        representation.join([x])
+    with pytest.raises(LatentError, match=r"\(B, 3, 3, 2\)"):
+        Representation.parse("S3: 2 pairs").flatten(a)
+
+
+def test_channels_that_stand_first_are_named():
+    with pytest.raises(LatentError, match=r"z\.movedim\(1, -1\)"):
+        Representation.parse("S4: 3 pairs").flatten(torch.zeros(2, 3, 4, 4))
+    assert Representation.parse("S4: 3 pairs").flatten(torch.zeros(2, 3, 4, 4).movedim(1, -1)).shape == (2, 48)
+
+
+def test_pairs_need_a_symmetric_group():
+    with pytest.raises(ParseError, match="symmetric group for pairs"):
+        Representation.parse("C4: 2 pairs")
+    assert str(Representation.parse("S3 x O2: 1 pairs*vectors")) == "S3 x O2: 1 pairs*vectors"

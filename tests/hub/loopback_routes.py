@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
 
 import yaml
 
@@ -157,6 +158,13 @@ def _tree(request: Request, name: str, revision: str) -> Answer:
     return _json([tree_entry(path, content, large=request.large(path)) for path, content in files.items()])
 
 
+def _paths(request: Request, name: str, revision: str) -> Answer:
+    repository = request.repository(name)
+    files = repository.commits[repository.find(unquote(revision))]
+    asked = parse_qs(request.body.decode())["paths"]
+    return _json([tree_entry(path, files[path], large=request.large(path)) for path in asked if path in files])
+
+
 def _refs(request: Request, name: str) -> Answer:
     return _json(request.repository(name).refs())
 
@@ -278,6 +286,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
         ("access", rf"GET /api/models/{_REPOSITORY}/auth-check(/write)?", _access),
         ("refs", rf"GET /api/models/{_REPOSITORY}/refs", _refs),
         ("tree", rf"GET /api/models/{_REPOSITORY}/tree/(.+)", _tree),
+        ("paths", rf"POST /api/models/{_REPOSITORY}/paths-info/(.+)", _paths),
         ("commits", rf"GET /api/models/{_REPOSITORY}/commits/(.+)", _commits),
         ("branch", rf"POST /api/models/{_REPOSITORY}/branch/(.+)", _branch),
         ("tag", rf"POST /api/models/{_REPOSITORY}/tag/(.+)", _tag),

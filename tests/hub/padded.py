@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.hub import InvariantEncoder, export_encoder
+from lightning_invariant.encoder import InvariantEncoder, export_encoder
 from lightning_invariant.projections import PointSort
+from tests.hub.small_encoder import grouped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,4 +47,4 @@ def sets(rows: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def export(folder: Path, **settings: Any) -> InvariantEncoder:
-    return export_encoder(folder, network(), projection(), sets(3), mask=1, **settings)
+    return export_encoder(folder, network(), projection(), sets(3), **grouped(mask=1, **settings))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.hub import InvariantEncoder, export_encoder
+from lightning_invariant.encoder import (
+    Card,
+    ExportOptions,
+    Head,
+    Inputs,
+    InvariantEncoder,
+    Measurements,
+    export_encoder,
+)
 from lightning_invariant.projections import MaxFilter, Projection
 
 if TYPE_CHECKING:
@@ -31,4 +39,16 @@ def projection() -> Projection:
 
 
 def export(folder: Path, seed: int = 0, **settings: Any) -> InvariantEncoder:
-    return export_encoder(folder, network(seed), projection(), images(3), **({"numbers": MEASURED} | settings))
+    return export_encoder(folder, network(seed), projection(), images(3), **grouped(**{"numbers": MEASURED} | settings))
+
+
+def grouped(**settings: Any) -> dict[str, Any]:
+    """Settings by their own names as the value objects that `export_encoder` takes."""
+    kinds = {"inputs": Inputs, "measured": Measurements, "card": Card, "options": ExportOptions}
+    if probe := settings.pop("head", None):
+        settings["head"] = Head.from_probe(probe, settings.pop("labels", None))
+    for name, kind in kinds.items():
+        given = {key: settings.pop(key) for key in list(settings) if key in kind.__dataclass_fields__}
+        if given:
+            settings[name] = kind(**given)
+    return settings

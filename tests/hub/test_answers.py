@@ -11,7 +11,7 @@ import torch
 
 from lightning_invariant import InvariantEncoder
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub import answers
+from lightning_invariant.hub import client as answers
 from tests.hub.loopback import Handler, Hub
 from tests.hub.small_encoder import images
 from tests.hub.test_transport import NAME, live, publish
@@ -41,10 +41,8 @@ def spoof(monkeypatch: pytest.MonkeyPatch, header: str, value: str, old: bytes =
         ("ETag", '"{home}/victim/evil.py"', "", ""),
         ("X-Linked-Etag", f'"{UP}/evil.py"', "", ""),
         ("X-Repo-Commit", UP, "", ""),
-        ("", "", '"sha": "', f'"sha": "{UP}'),
         ("", "", '"oid": "', f'"oid": "{UP}/'),
-        ("", "", '"path": "config', f'"path": "{UP}/config'),
-        ("", "", '"rfilename": "config', f'"rfilename": "{UP}/config'),
+        ("", "", '"path": "graph', f'"path": "{UP}/graph'),
     ],
 )
 def test_names_that_leave_the_cache_are_refused(

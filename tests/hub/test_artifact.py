@@ -10,29 +10,29 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from lightning_invariant.artifact.config import CARD, CERTIFICATE, CONFIG, FIGURE, GRAPH, WEIGHTS, is_own
+from lightning_invariant.artifact.folder import Beside, check_target, read_artifact
+from lightning_invariant.artifact.folder import write_artifact as write
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub.artifact import CARD, CERTIFICATE, CONFIG, GRAPH, PICTURE, WEIGHTS, check_target, is_own
-from lightning_invariant.hub.artifact import write_artifact as write
-from lightning_invariant.hub.reader import read_artifact
 from tests.hub.small_encoder import export
 
 KILLED = """
 import itertools, os, pathlib, random, shutil, signal, sys, time
 import torch
-from lightning_invariant.hub import read_artifact, write_artifact
-from lightning_invariant.hub.directory import STALE
+from lightning_invariant.artifact.folder import Beside, read_artifact, write_artifact
+from lightning_invariant.artifact.directory import STALE
 torch.set_num_threads(1)
 folder, turns, moments = pathlib.Path(sys.argv[1]), int(sys.argv[2]), random.Random(0)
 known = [read_artifact(path) for path in sys.argv[3:]]
 hashes = [artifact.config["files"] for artifact in known]
-write_artifact(folder, known[0], card="0")
+write_artifact(folder, known[0], Beside("0"))
 seen, before = set(), None
 for turn in range(turns):
     done, told = os.pipe()
     child = os.fork()
     if child == 0:
         for i in itertools.count(turn):
-            write_artifact(folder, known[i % 2], card=str(i % 2))
+            write_artifact(folder, known[i % 2], Beside(str(i % 2)))
             os.write(told, b"1")
     os.close(told)
     for _ in range(moments.randrange(3)):
@@ -56,9 +56,9 @@ print(sorted(seen))
 
 
 def test_an_export_has_the_layout_of_a_repository(tmp_path: Path) -> None:
-    export(tmp_path / "folder", picture=b"picture")
+    export(tmp_path / "folder", figure=b"picture")
     written = {path.name for path in (tmp_path / "folder").iterdir()}
-    assert written == {CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD, PICTURE}
+    assert written == {CONFIG, GRAPH, WEIGHTS, CERTIFICATE, CARD, FIGURE}
     assert all(is_own(name) for name in written)
     assert (tmp_path / "folder" / "embeddings.png").read_bytes() == b"picture"
     config = json.loads((tmp_path / "folder" / CONFIG).read_text())
@@ -75,7 +75,7 @@ def test_an_export_has_the_layout_of_a_repository(tmp_path: Path) -> None:
 
 
 def test_a_file_of_ours_that_is_not_written_again_goes(tmp_path: Path) -> None:
-    export(tmp_path / "folder", picture=b"picture")
+    export(tmp_path / "folder", figure=b"picture")
     (tmp_path / "folder" / "notes.txt").write_text("mine")
     export(tmp_path / "folder", seed=1)
     names = {path.name for path in (tmp_path / "folder").iterdir()}
@@ -85,7 +85,7 @@ def test_a_file_of_ours_that_is_not_written_again_goes(tmp_path: Path) -> None:
 
 def test_writing_what_was_read_gives_the_same_files(tmp_path: Path) -> None:
     export(tmp_path / "first")
-    write(tmp_path / "second", read_artifact(tmp_path / "first"), card=(tmp_path / "first" / CARD).read_text())
+    write(tmp_path / "second", read_artifact(tmp_path / "first"), Beside((tmp_path / "first" / CARD).read_text()))
     for path in (tmp_path / "first").iterdir():
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
@@ -100,10 +100,10 @@ def test_a_check_that_fails_leaves_the_old_export(tmp_path: Path) -> None:
         raise ArtifactError("the check failed")
 
     with pytest.raises(ArtifactError, match="the check failed"):
-        write(tmp_path / "folder", artifact, card="other", check=check)
+        write(tmp_path / "folder", artifact, Beside("other"), check=check)
     assert {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()} == before
     with pytest.raises(ValueError, match="JSON"):
-        write(tmp_path / "new", type(artifact)(artifact.config, {}, artifact.tensors, {"x": float("nan")}), card="")
+        write(tmp_path / "new", type(artifact)(artifact.config, {}, artifact.tensors, {"x": float("nan")}), Beside(""))
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
@@ -128,7 +128,7 @@ def test_targets_that_are_taken(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="Expected an empty folder or an earlier export"):
         check_target(foreign)
     with pytest.raises(ArtifactError, match="Expected an empty folder or an earlier export"):
-        write(foreign, None, card="")  # pyright: ignore[reportArgumentType]
+        write(foreign, None, Beside(""))  # pyright: ignore[reportArgumentType]
     (foreign / CONFIG).write_bytes(b"\x80\x04 no JSON")
     with pytest.raises(ArtifactError, match="Expected an empty folder or an earlier export"):
         check_target(foreign)

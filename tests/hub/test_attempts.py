@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightning_invariant.hub.attempts import LONGEST_ASKED, LONGEST_WAIT, attempt, in_words, is_transient
+from lightning_invariant.hub.retries import LONGEST_ASKED, LONGEST_WAIT, attempt, in_words, is_transient
 
 
 class AnswerError(Exception):

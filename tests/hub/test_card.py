@@ -11,8 +11,8 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
+from lightning_invariant.artifact.card import Card, model_card
 from lightning_invariant.guarantee import Guarantee, Separation
-from lightning_invariant.hub.card import model_card
 from lightning_invariant.projections import MaxFilter
 from tests.hub.small_encoder import MEASURED, export, images
 
@@ -45,15 +45,9 @@ def card(name: str = "plain", numbers: dict[str, float] = MEASURED, representati
         "projection": {"name": "MaxFilter"},
     }
     guarantee = Guarantee("C4", Separation.GENERIC, source="a <b> & c | d", note="max_g <rho(g) z, t>")
-    return model_card(
-        name,
-        description=description,
-        guarantee=guarantee,
-        reason="Chosen: it's *short*.",
-        numbers=numbers,
-        versions={"torch": "2"},
-        picture=None,
-    )
+    projection = MaxFilter("C4: 2 regular")
+    projection.guarantee, projection.reason = guarantee, "Chosen: it's *short*."
+    return model_card(Card(name), "folder", description, projection, numbers, {"torch": "2"})
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -120,7 +114,7 @@ def test_scores_of_values_are_not_called_accuracies() -> None:
 
 
 def test_the_picture_is_shown_where_there_is_one(tmp_path: Path) -> None:
-    export(tmp_path / "folder", picture=b"picture")
+    export(tmp_path / "folder", figure=b"picture")
     assert "](embeddings.png)" in (tmp_path / "folder" / "README.md").read_text()
     export(tmp_path / "folder")
     assert "embeddings.png" not in (tmp_path / "folder" / "README.md").read_text()
@@ -139,7 +133,7 @@ def test_the_snippet_of_an_exported_card_runs(tmp_path: Path) -> None:
 
 
 def test_the_snippet_of_integer_inputs_runs(tmp_path: Path) -> None:
-    from lightning_invariant.hub import export_encoder
+    from lightning_invariant.encoder import export_encoder
     from tests.hub.test_export import Tokens
 
     export_encoder(

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_invariant.artifact.config import CARD, CONFIG, GRAPH
+from lightning_invariant.encoder import ExportOptions, InvariantEncoder, export_encoder
 from lightning_invariant.errors import ArtifactError, GraphError
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub.artifact import CARD, CONFIG, GRAPH
 from tests.hub.small_encoder import export, images, projection
 
 PATH = f"{__name__}.Branching"
@@ -40,7 +40,7 @@ def live() -> Branching:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     arguments = {"width": 8, "names": ["a"]}
-    export_encoder(tmp_path / "folder", live(), projection(), images(3), arguments=arguments)
+    export_encoder(tmp_path / "folder", live(), projection(), images(3), options=ExportOptions(arguments=arguments))
     return tmp_path / "folder"
 
 
@@ -127,7 +127,7 @@ def test_exports_that_are_refused(tmp_path: Path) -> None:
     class Local(Branching):
         pass
 
-    with pytest.raises(GraphError, match="With arguments= for its class"):
+    with pytest.raises(GraphError, match="With ExportOptions"):
         export_encoder(tmp_path / "a", live(), projection(), images(3))
     for network, arguments, message in [
         (live(), {"width": object()}, "arguments that JSON can hold"),
@@ -136,7 +136,7 @@ def test_exports_that_are_refused(tmp_path: Path) -> None:
         (live(), {"width": 9}, "differ in name, shape or type"),
     ]:
         with pytest.raises(ArtifactError, match=message):
-            export_encoder(tmp_path / "a", network, projection(), images(3), arguments=arguments)
+            export_encoder(tmp_path / "a", network, projection(), images(3), options=ExportOptions(arguments=arguments))
     assert not (tmp_path / "a").exists()
 
 

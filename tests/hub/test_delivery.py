@@ -14,12 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_invariant.hub import delivery, export_encoder
-from lightning_invariant.hub.proof import write_proof
-from lightning_invariant.hub.queue import ENCODER, ENTRY, PROOF, Queue
+from lightning_invariant.encoder import export_encoder
+from lightning_invariant.encoder.parity_check import write_parity
+from lightning_invariant.encoder.publish import check_entry
+from lightning_invariant.errors import HubError
+from lightning_invariant.hub import worker as delivery
+from lightning_invariant.hub.queue import ENCODER, ENTRY, PARITY, Queue
 from lightning_invariant.hub.target import Target
 from tests.hub.loopback import Fault, Hub
-from tests.hub.small_encoder import MEASURED, images, network, projection
+from tests.hub.small_encoder import MEASURED, export, grouped, images, network, projection
 
 NAME = "tester/digits"
 ROOT = Path(__file__).parents[2]
@@ -30,8 +33,10 @@ def add(queue: Queue, seed: int = 0, target: Target | None = None, run: str = "r
 
     def fill(fresh: Path) -> None:
         live, x = network(seed), images(3)
-        export_encoder(fresh / ENCODER, live, projection(), x, **({"numbers": MEASURED, "name": "digits"} | settings))
-        write_proof(fresh / PROOF, live, projection(), [x], [images(3, seed=7)])
+        export_encoder(
+            fresh / ENCODER, live, projection(), x, **grouped(**{"numbers": MEASURED, "name": "digits"} | settings)
+        )
+        write_parity(fresh / PARITY, live, projection(), [x], [images(3, seed=7)])
 
     return queue.add(target or Target(NAME), fill, message=f"Export {seed}", run=run)
 
@@ -40,12 +45,12 @@ def deliver(hub: Hub, queue: Queue, home: Path, repo: str = NAME, token: str = "
     """What a delivery in this process says."""
     with pytest.MonkeyPatch.context() as patch:
         hub.serve(patch, home, token)
-        return [asdict(outcome) for outcome in delivery.deliver(queue, only=repo)]
+        return [asdict(outcome) for outcome in delivery.empty_queue(queue, delivery.Manner(check_entry), only=repo)]
 
 
 def deliver_beside(hub: Hub, queue: Queue, home: Path) -> list[dict]:
     """What the process beside a training says."""
-    command = [sys.executable, "-m", delivery.__name__, str(queue.folder), NAME]
+    command = [sys.executable, "-m", delivery.PROCESS, str(queue.folder), NAME]
     environment = os.environ | hub.environment(home) | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
@@ -64,13 +69,13 @@ def queue(tmp_path: Path) -> Queue:
 @pytest.mark.parametrize("profile", ["lfs", "regular"])
 def test_one_atomic_commit_that_keeps_what_is_not_ours(tmp_path: Path, queue: Queue, profile: Any) -> None:
     with Hub(profile=profile) as hub:
-        add(queue, picture=b"picture")
+        add(queue, figure=b"picture")
         assert states(deliver_beside(hub, queue, tmp_path / "home")) == ["published"]
         repository = hub.repositories[NAME]
         first = dict(repository.commits[repository.branches["main"]])
         assert {"config.json", "model.safetensors", "embeddings.png", ".gitattributes"} < set(first)
         assert f'from_pretrained("{NAME}")' in first["README.md"].decode()
-        assert PROOF not in first
+        assert PARITY not in first
         assert ENTRY not in first
         mine = {"notes.md": b"mine", "README.md": first["README.md"] + b"\n## Mine\n"}
         repository.commit({**first, **mine})
@@ -107,9 +112,9 @@ def test_the_newest_of_a_run_is_uploaded_and_those_of_other_runs_in_order(tmp_pa
 def test_an_export_that_loads_to_other_features_is_not_uploaded(tmp_path: Path, queue: Queue) -> None:
     with Hub() as hub:
         good, bad = add(queue), add(queue, 1)
-        kept = load_file(bad.proof)
+        kept = load_file(bad.parity)
         kept["features.2"] = kept["features.2"] + 1
-        save_file(kept, bad.proof)
+        save_file(kept, bad.parity)
         found = deliver(hub, queue, tmp_path / "home")
         assert [(outcome["state"], outcome["entry"]) for outcome in found] == [
             ("refused", str(bad.folder)),
@@ -125,9 +130,9 @@ def test_an_export_that_loads_to_other_features_is_not_uploaded(tmp_path: Path, 
 def test_another_invariance_error_is_not_uploaded(tmp_path: Path, queue: Queue) -> None:
     with Hub() as hub:
         entry = add(queue)
-        kept = load_file(entry.proof)
+        kept = load_file(entry.parity)
         kept["features.moved"] = kept["features.3"].clone()
-        save_file(kept, entry.proof)
+        save_file(kept, entry.parity)
         (found,) = deliver(hub, queue, tmp_path / "home")
         assert found["state"] == "refused"
         assert "invariance error of the live network, 0" in found["trouble"]
@@ -219,14 +224,61 @@ def test_a_token_that_may_only_read_keeps_everything(tmp_path: Path, queue: Queu
 def test_another_process_that_uploads_is_waited_for(tmp_path: Path, queue: Queue) -> None:
     add(queue)
     with queue.lock(Target(NAME)):
-        (found,) = delivery.deliver(queue)
+        (found,) = delivery.empty_queue(queue, delivery.Manner(check_entry))
     assert found.state == "kept"
     assert "another process" in found.trouble
 
 
 def test_a_proof_that_holds_is_not_changed_by_the_number_of_rows(tmp_path: Path) -> None:
     live = network()
-    write_proof(tmp_path / "proof", live, projection(), [images(2)])
+    write_parity(tmp_path / "proof", live, projection(), [images(2)])
     assert set(load_file(tmp_path / "proof")) == {"inputs.0", "features.1", "features.2"}
     with torch.no_grad():
         assert torch.equal(load_file(tmp_path / "proof")["features.2"], projection()(live(images(2))))
+
+
+def scores(hub: Hub, branch: str = "main") -> float:
+    repository = hub.repositories[NAME]
+    tree = repository.commits[repository.branches[branch]]
+    return json.loads(tree["certificate.json"])["measured"]["invariant/knn"]
+
+
+def test_a_worse_encoder_of_another_run_goes_to_a_branch(tmp_path: Path, queue: Queue) -> None:
+    with Hub() as hub:
+        for seed, (run, score) in enumerate([("good", 0.9), ("worse", 0.5)]):
+            add(queue, seed, run=run, numbers={"invariant/knn": score})
+            (found,) = deliver(hub, queue, tmp_path / "home")
+            assert found["state"] == "published"
+        assert scores(hub) == 0.9
+        assert scores(hub, "run-worse") == 0.5
+        assert "measured 0.9 (knn), but this one measured 0.5" in found["trouble"]
+        assert queue.entries() == []
+        add(queue, 2, run="better", numbers={"invariant/knn": 0.95})
+        deliver(hub, queue, tmp_path / "home")
+        assert scores(hub) == 0.95
+
+
+def test_a_run_may_replace_its_own_encoder_and_whoever_asks_any(tmp_path: Path, queue: Queue) -> None:
+    with Hub() as hub:
+        for seed, score in enumerate((0.9, 0.8)):
+            add(queue, seed, run="one", numbers={"invariant/knn": score})
+            deliver(hub, queue, tmp_path / "home")
+            assert scores(hub) == score
+        add(queue, 2, Target(NAME, replace=True), run="two", numbers={"invariant/knn": 0.1})
+        deliver(hub, queue, tmp_path / "home")
+        assert scores(hub) == 0.1
+        assert set(hub.repositories[NAME].branches) == {"main"}
+
+
+def test_a_pushed_encoder_that_measured_worse_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Hub() as hub:
+        hub.serve(monkeypatch, tmp_path / "home")
+        export(tmp_path / "a", numbers={"knn": 0.9}).push_to_hub(NAME)
+        worse = export(tmp_path / "b", seed=1, numbers={"knn": 0.8})
+        with pytest.raises(HubError, match="another branch \\(revision\\), or allow it with replace=True"):
+            worse.push_to_hub(NAME)
+        worse.push_to_hub(NAME, revision="try")
+        worse.push_to_hub(NAME, replace=True)
+        other = export(tmp_path / "c", seed=2, numbers={"knn": 0.1}, targets="values")
+        other.push_to_hub(NAME)
+        assert len(hub.repositories[NAME].commits) > 4

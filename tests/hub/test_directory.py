@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from lightning_invariant.artifact import directory
+from lightning_invariant.artifact.directory import STALE, STALE_AFTER, check_replaceable, replace_directory
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub import directory
-from lightning_invariant.hub.directory import STALE, STALE_AFTER, check_replaceable, replace_directory
 
 WRITER = """
 import itertools, pathlib, sys, types
@@ -22,7 +22,7 @@ import lightning_invariant
 room = types.ModuleType("lightning_invariant.hub")  # the room without its __init__, which imports torch
 room.__path__ = [str(pathlib.Path(lightning_invariant.__file__).parent / "hub")]
 sys.modules[room.__name__] = room
-from lightning_invariant.hub import directory
+from lightning_invariant.artifact import directory
 if sys.argv[2] == "renames":
     directory._exchange = lambda one, other: False
 for turn in itertools.count():

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from lightning_invariant.encoder import InvariantEncoder
+from lightning_invariant.encoder.preprocessing import Preprocessing
 from lightning_invariant.errors import ArtifactError, GraphError
-from lightning_invariant.hub import InvariantEncoder
-from lightning_invariant.hub.preprocessing import Preprocessing
 from tests.hub.small_encoder import export, images
 
 ROWS = 23
@@ -124,7 +124,7 @@ def test_half_precision_comes_out(ending: str, encoder: InvariantEncoder, tmp_pa
 
 
 def artifact_of(encoder: InvariantEncoder, folder: Path) -> Any:
-    from lightning_invariant.hub import read_artifact
+    from lightning_invariant.artifact.folder import read_artifact
 
     if not (folder / "saved").exists():
         encoder.save_pretrained(folder / "saved")
@@ -150,7 +150,7 @@ def test_an_error_midway_leaves_the_old_file(encoder: InvariantEncoder, tmp_path
     [
         (images(2), {"output": "features.csv"}, ArtifactError, "ending in .npy, .npz, .parquet"),
         (images(2), {"output": "nowhere/features.npy"}, ArtifactError, "make it first"),
-        (images(2), {"batch_size": 0}, ValueError, "batch_size of at least 1"),
+        (images(2), {"batch_size": 0}, ValueError, "batch_size and num_processes of at least 1"),
         (torch.zeros(2, 1, 7, 7), {}, GraphError, r"got \[2, 1, 7, 7\]"),
         (torch.zeros(2, 1, 6, 6, dtype=torch.uint8), {}, ArtifactError, "exported without preprocessing"),
         (3, {}, ArtifactError, "got int; wrap it in a DataLoader"),
@@ -239,7 +239,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 def test_an_image_folder_needs_recorded_preprocessing(encoder: InvariantEncoder, tmp_path: Path) -> None:
     pytest.importorskip("PIL.Image")
-    with pytest.raises(ArtifactError, match="export it with preprocessing="):
+    with pytest.raises(ArtifactError, match="export it with Inputs"):
         encoder.encode(tmp_path)
 
 

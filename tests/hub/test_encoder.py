@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lightning_invariant.encoder import InvariantEncoder
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub import InvariantEncoder
 from tests.hub.small_encoder import export, images, network, projection
 
 
@@ -44,7 +44,7 @@ def test_features_and_latents_equal_the_live_ones(encoder: InvariantEncoder, siz
 def test_features_are_invariant_where_latents_move(encoder: InvariantEncoder) -> None:
     z, representation = encoder.latent(images(4)).detach(), encoder.projection.representation
     for g in representation.group.elements()[1:]:
-        moved = representation.move(z, g)
+        moved = representation.transform(z, g)
         assert not torch.allclose(moved, z)
         torch.testing.assert_close(encoder.projection(moved), encoder.projection(z))
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_invariant.encoder import InvariantEncoder, export_encoder
+from lightning_invariant.encoder import export as room
 from lightning_invariant.errors import ArtifactError, GraphError, LatentError
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub import export as room
 from lightning_invariant.projections import MaxFilter, OrbitMean, Projection, Sort
 from tests.hub.graph_networks import Tied
 from tests.hub.small_encoder import export, images, network, projection

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_invariant.hub.graph import bindings, export_graph, load_graph
-from lightning_invariant.hub.graph.operators import ALLOWED, find_operator
+from lightning_invariant.artifact.graph import export_graph, guards, load_graph
+from lightning_invariant.artifact.graph.operators import ALLOWED, find_operator
 from tests.hub.graph_networks import TABLE, build
 
 X, MASK, WHOLE = torch.rand(4, 4), torch.rand(4, 4) > 0.5, torch.randint(4, (4, 4))
@@ -136,22 +136,22 @@ def calls(function: Any, op: str) -> tuple[list[Any], Any]:
     return mode.calls, result
 
 
-@pytest.mark.parametrize("op", [op for op in bindings._doors() if op.startswith("aten.")])
+@pytest.mark.parametrize("op", [op for op in guards._doors() if op.startswith("aten.")])
 def test_it_calls_what_the_operator_calls(op: str) -> None:
     assert op in ALLOWED
-    got, wanted = calls(bindings._doors()[op], op), calls(find_operator(op), op)
+    got, wanted = calls(guards._doors()[op], op), calls(find_operator(op), op)
     assert got[0] == wanted[0]
     pairs = zip(*(r if isinstance(r, (list, tuple)) else [r] for r in (got[1], wanted[1])), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_every_listed_function_exists() -> None:
-    listed = f"{bindings._FUNCTIONS} {bindings._LAYERS} {bindings._ALGEBRA} {bindings._TRANSFORMS} {bindings._METHODS}"
-    assert len(bindings._doors()) == len(listed.split()) + 1
+    listed = f"{guards._FUNCTIONS} {guards._LAYERS} {guards._ALGEBRA} {guards._TRANSFORMS} {guards._METHODS}"
+    assert len(guards._doors()) == len(listed.split()) + 1
 
 
 def test_another_function_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bindings, "_doors", lambda: {"aten.relu.default": torch.sigmoid})
+    monkeypatch.setattr(guards, "_doors", lambda: {"aten.relu.default": torch.sigmoid})
     with pytest.raises(AssertionError):
         test_it_calls_what_the_operator_calls("aten.relu.default")
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.mutations import operators
+from lightning_invariant.artifact.graph import export_graph, load_graph
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph import export_graph, load_graph
 from tests.hub.graph_networks import Apply
 
 X = {"input": 0}
@@ -161,3 +165,69 @@ def test_what_only_a_kernel_refuses_is_a_clear_error(name: str) -> None:
     loaded = load_graph(*crafted(*REFUSED_BY_KERNELS[name], weights={}))
     with pytest.raises(GraphError, match="Expected operations that can be done with these inputs but got"):
         loaded(torch.randn(3, 4))
+
+
+SPECIAL: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+    "bicubic volumes": ("grid_sampler", [{"input": 0}, {"input": 0}, 2, 0, False], {}),
+    "unknown interpolation": ("grid_sampler", [{"input": 0}, {"input": 0}, 3, 0, False], {}),
+    "negative interpolation": ("grid_sampler", [{"input": 0}, {"input": 0}, -1, 0, False], {}),
+    "large interpolation": ("grid_sampler", [{"input": 0}, {"input": 0}, 7, 0, False], {}),
+    "interpolation computed": ("grid_sampler", [{"input": 0}, {"input": 0}, {"node": 0}, 0, False], {}),
+    "unknown padding": ("grid_sampler", [{"input": 0}, {"input": 0}, 0, 3, False], {}),
+    "no parts": ("pixel_shuffle", [{"input": 0}, 0], {}),
+    "too many pieces": ("tensor_split.sections", [{"input": 0}, 2**31, 0], {}),
+    "a factor too many": ("upsample_trilinear3d.vec", [{"input": 0}, None, False, [2.0, 2.0, 2.0, 2.0]], {}),
+    "a factor too few": ("upsample_trilinear3d.vec", [{"input": 0}, None, False, [2.0]], {}),
+    "pad in an unknown way": ("pad", [{"input": 0}, [1, 1], "wild"], {}),
+    "gelu in an unknown way": ("gelu", [{"input": 0}], {"approximate": "sum"}),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_ways_to_compute_that_no_kernel_knows_are_refused(name: str) -> None:
+    op, args, kwargs = SPECIAL[name]
+    graph = export_graph(nn.Identity().eval(), (torch.zeros(2, 3, 4, 4, 3),)).graph
+    nodes = [{"op": "sym.size", "args": [{"input": 0}, 0], "kwargs": {}}]
+    nodes.append({"op": f"aten.{op}" if "." in op else f"aten.{op}.default", "args": args, "kwargs": kwargs})
+    nodes.append({"op": "aten.mul.Scalar", "args": [{"input": 0}, 1.0], "kwargs": {}})
+    graph = {**graph, "nodes": nodes, "output": {**graph["output"], "value": {"node": 2}}}
+    with pytest.raises(GraphError):
+        load_graph(graph, {})
+
+
+def test_every_argument_that_is_text_has_its_values() -> None:
+    """A new operator with a mode cannot be listed without its values."""
+    from lightning_invariant.artifact.graph.operators import ALLOWED, allowed_values, find_operator
+
+    open_ones = {
+        (op, argument.name)
+        for op in ALLOWED
+        for argument in find_operator(op)._schema.arguments
+        if ("str" in str(argument.type) or argument.name.endswith("mode"))
+        and str(argument.type) not in ("bool", "Optional[bool]")
+        and allowed_values(op, argument.name) is None
+    }
+    assert open_ones == {("aten.einsum.default", "equation")}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs MALLOC_PERTURB_ of glibc")
+def test_no_operator_hands_out_what_memory_held() -> None:
+    found = [operators.outcomes(200, fill, first=600) for fill in operators.FILLS]
+    assert found[0] == found[1]
+    assert "crashed" not in found[0].values()
+    assert sum(outcome.startswith("computed") for outcome in found[0].values()) > 50
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs MALLOC_PERTURB_ of glibc")
+def test_memory_that_was_never_written_would_be_seen() -> None:
+    code = "import torch; print(torch.empty(50).view(torch.uint8).tolist())"
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"MALLOC_PERTURB_": str(fill)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for fill in operators.FILLS
+    ]
+    assert seen[0] != seen[1]

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_invariant.artifact.files import parse_json
+from lightning_invariant.artifact.graph import GraphArtifact, export_graph, load_graph
 from lightning_invariant.errors import GraphError
-from lightning_invariant.hub.graph import GraphArtifact, export_graph, load_graph, parse_graph
 from tests.hub.graph_networks import Apply, build
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "keyword of code": (append(node("aten.relu.default", X, **{f"a=1, b={CODE}": 1})), "arguments of the operator"),
     "repeated argument": (append(node("aten.relu.default", X, self=X)), "each argument once"),
     "string for integer": (put(CODE, "nodes", 0, "args", 3), "number|list"),
-    "string outside the set": (append(node("aten.gelu.default", X, approximate=CODE)), "type str"),
+    "string outside the set": (append(node("aten.gelu.default", X, approximate=CODE)), "among"),
     "equation of code": (append(node("aten.einsum.default", f"{CODE}\n", [X])), "type str"),
     "boolean for integer": (append(node("aten.softmax.int", X, True)), "type int"),
     "float for integer": (append(node("aten.softmax.int", X, 1.5)), "type int"),
@@ -146,7 +147,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "index out of range": (append(node("aten.sort.default", X), node("getitem", {"node": 9}, 2)), "index"),
     "deep list": (put(DEEP, "nodes", 0, "args", 3), "number|list"),
     "long list": (append(node("aten.cat.default", [X] * 5000)), "at most 4096"),
-    "many nodes": (lambda graph: graph["nodes"].extend([node("aten.relu.default", X)] * 10**6), "at most 20000"),
+    "many nodes": (lambda graph: graph["nodes"].extend([node("aten.relu.default", X)] * 10**6), "at most 10000"),
     "many axes": (put([1] * 100, "inputs", 0, "shape"), "at most 16"),
     "extra field": (put(1, "code"), "the fields"),
     "extra field of a node": (put(1, "nodes", 0, "name"), "the fields"),
@@ -233,27 +234,26 @@ def test_tensors_must_be_those_of_the_graph(artifact: GraphArtifact) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[" * 10**5, "cannot be parsed"),
-        ('{"a": ' * 10**5, "cannot be parsed"),
-        ('{"a": 1, "a": 2}', "once"),
+        ("[" * 10**5, "RecursionError"),
+        ('{"a": ' * 10**5, "RecursionError"),
+        ('{"a": 1, "a": 2}', "twice"),
         ('{"a": NaN}', "NaN"),
         ('{"a": -Infinity}', "Infinity"),
-        ('{"a": ' + "9" * 10**5 + "}", "cannot be parsed"),
+        ('{"a": ' + "9" * 10**5 + "}", "4300 digits"),
         ("[1]", "a JSON object"),
-        ("", "cannot be parsed"),
-        (b"\xff\xfe\xff", "cannot be parsed"),
-        (" " * (2**25 + 1), "bytes"),
+        ("", "JSONDecodeError"),
+        (b"\xff\xfe\xff", "UnicodeDecodeError"),
     ],
 )
 def test_hostile_json_is_refused(text: str | bytes, message: str) -> None:
     with pytest.raises(GraphError, match=message):
-        parse_graph(text)
+        parse_json(text, "the graph", GraphError)
 
 
 def test_float_beyond_range_is_refused(artifact: GraphArtifact) -> None:
     text = json.dumps(artifact.graph).replace("1e-05", "1e999")
     with pytest.raises(GraphError, match="number"):
-        load_graph(parse_graph(text), artifact.tensors)
+        load_graph(parse_json(text, "the graph", GraphError), artifact.tensors)
 
 
 def test_source_holds_only_names_made_here(artifact: GraphArtifact) -> None:

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_invariant.callback.masked import default_masked
+from lightning_invariant.callback.support.masked import default_masked
 from lightning_invariant.cli.main import main
+from lightning_invariant.encoder import Inputs, InvariantEncoder, export_encoder
+from lightning_invariant.encoder.masks import most_points
+from lightning_invariant.encoder.parity_check import check_parity, write_parity
+from lightning_invariant.encoder.verify import verify
 from lightning_invariant.errors import ArtifactError, GraphError, LatentError
 from lightning_invariant.groups import Representation
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub.masks import most_points
-from lightning_invariant.hub.proof import check_proof, write_proof
-from lightning_invariant.hub.verification import verify
 from lightning_invariant.projections import Composition, Joined, MaxFilter, PointSort
 from tests.hub.padded import POINTS, export, network, projection, sets
 
@@ -85,7 +85,7 @@ def test_wrong_masks_are_told(encoder: InvariantEncoder, tmp_path: Path) -> None
 )
 def test_a_mask_that_is_none_is_refused_at_the_export(tmp_path: Path, projected: Any, mask: int, message: str) -> None:
     with pytest.raises((ArtifactError, ValueError, LatentError, IndexError), match=message):
-        export_encoder(tmp_path / "folder", network(), projected(), sets(3), mask=mask)
+        export_encoder(tmp_path / "folder", network(), projected(), sets(3), inputs=Inputs(mask=mask))
     assert not (tmp_path / "folder").exists()
 
 
@@ -113,7 +113,7 @@ def test_layers_behind_a_projection_leave_it_its_mask(tmp_path: Path) -> None:
     x, mask = sets(40)
     with torch.no_grad():
         made = Composition.fit(projection(), network()(x, mask | True), components=4)
-        encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), mask=1)
+        encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), inputs=Inputs(mask=1))
         assert torch.equal(encoder(x, mask=mask), made(network()(x, mask), mask))
         assert encoder(x).shape == (40, 4)
 
@@ -133,11 +133,11 @@ class Clouds(nn.Module):
 
 @torch.no_grad()
 def test_points_in_space_with_the_callbacks_own_projection(tmp_path: Path) -> None:
-    made = default_masked(Representation.parse("S6 x O3: 2 points*0e + 2 points*1o"), 64)
+    made = default_masked(Representation.parse("S6 x O3: 2 points*0e + 2 points*1o"))
     assert isinstance(made, Joined)
     torch.manual_seed(0)
     live, x, mask = Clouds().eval(), torch.randn(40, 6, 3), torch.arange(6) < torch.arange(40)[:, None] % 5 + 2
-    export_encoder(tmp_path / "folder", live, made, (x, mask), mask=1)
+    export_encoder(tmp_path / "folder", live, made, (x, mask), inputs=Inputs(mask=1))
     encoder = InvariantEncoder.from_pretrained(tmp_path / "folder")
     features = encoder(x, mask=mask)
     torch.testing.assert_close(features, made(live(x, mask), mask))
@@ -195,12 +195,12 @@ def test_it_can_be_saved_again_and_the_proof_sees_another_network(encoder: Invar
         encoder.save_pretrained(tmp_path / "again")
         assert torch.equal(InvariantEncoder.from_pretrained(tmp_path / "again")(x, mask), encoder(x, mask))
         moved = x.flip(1), mask.flip(1)
-        write_proof(tmp_path / "proof", network(), projection(), [x, mask], moved, 1)
-        check_proof(tmp_path / "proof", tmp_path / "again")
+        write_parity(tmp_path / "proof", network(), projection(), [x, mask], moved, 1)
+        check_parity(tmp_path / "proof", tmp_path / "again")
         next(encoder.network.parameters()).mul_(1.1)
         encoder.save_pretrained(tmp_path / "other")
     with pytest.raises(ArtifactError, match="live features"):
-        check_proof(tmp_path / "proof", tmp_path / "other")
+        check_parity(tmp_path / "proof", tmp_path / "other")
 
 
 def test_the_cards_snippet_runs(tmp_path: Path) -> None:

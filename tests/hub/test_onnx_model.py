@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from lightning_invariant import InvariantEncoder
+from lightning_invariant.artifact.config import CONFIG, ONNX
+from lightning_invariant.artifact.files import file_hash
+from lightning_invariant.encoder import ExportOptions, Inputs, export_encoder, onnx_model
+from lightning_invariant.encoder.class_network import ClassNetwork
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub import export_encoder, onnx_model
-from lightning_invariant.hub.artifact import CONFIG, ONNX, file_hash
-from lightning_invariant.hub.class_network import ClassNetwork
 from lightning_invariant.projections import FSW, GramRoot, PointSort
 from tests.hub import padded
 from tests.hub.graph_networks import Apply
@@ -72,7 +73,7 @@ def test_an_encoder_of_several_inputs_with_any_lengths(tmp_path: Path) -> None:
 
     example = (torch.randn(3, 8, 5), torch.ones(3, 5, dtype=torch.int64))
     dynamic = [{0: "batch", 2: "length"}, {0: "batch", 1: "length"}]
-    encoder = export_encoder(tmp_path / "folder", Two().eval(), projection(), example, dynamic=dynamic)
+    encoder = export_encoder(tmp_path / "folder", Two().eval(), projection(), example, inputs=Inputs(dynamic=dynamic))
     encoder.to_onnx(tmp_path / "model.onnx")
     x, weight = torch.randn(2, 8, 3), torch.tensor([[1, 0, 2], [3, 1, 1]])
     features, _ = run((tmp_path / "model.onnx").read_bytes(), x, weight)
@@ -83,7 +84,7 @@ def test_an_encoder_of_several_inputs_with_any_lengths(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [PointSort, FSW])
 def test_padded_sets_come_with_their_mask(tmp_path: Path, kind: type[PointSort | FSW]) -> None:
     project = kind(padded.POINTS, ragged=True)
-    encoder = export_encoder(tmp_path / "folder", padded.network(), project, padded.sets(3), mask=1)
+    encoder = export_encoder(tmp_path / "folder", padded.network(), project, padded.sets(3), inputs=Inputs(mask=1))
     encoder.to_onnx(tmp_path / "model.onnx")
     x, mask = padded.sets(5, seed=1)
     features, latents = run((tmp_path / "model.onnx").read_bytes(), x, mask)
@@ -110,7 +111,9 @@ def test_an_axis_that_became_fixed_is_refused(tmp_path: Path) -> None:
 def test_what_onnx_has_not_is_said_and_nothing_is_written(tmp_path: Path) -> None:
     network = Apply(lambda layer, x: layer(x), torch.nn.Linear(5, 12)).eval()
     with pytest.raises(ArtifactError, match="that ONNX can hold"):
-        export_encoder(tmp_path / "folder", network, GramRoot("O3: 4 vectors"), torch.randn(3, 5), onnx=True)
+        export_encoder(
+            tmp_path / "folder", network, GramRoot("O3: 4 vectors"), torch.randn(3, 5), options=ExportOptions(onnx=True)
+        )
     assert not (tmp_path / "folder").exists()
 
 
@@ -140,7 +143,9 @@ def test_nothing_is_left_behind(tmp_path: Path, capfd: pytest.CaptureFixture[str
 @needs_onnx
 def test_a_network_that_needs_its_class(tmp_path: Path) -> None:
     network = Branching(8).eval()
-    encoder = export_encoder(tmp_path / "folder", network, projection(), images(3), arguments={"width": 8})
+    encoder = export_encoder(
+        tmp_path / "folder", network, projection(), images(3), options=ExportOptions(arguments={"width": 8})
+    )
     assert isinstance(encoder.network, ClassNetwork)
     with pytest.raises(ArtifactError, match="that ONNX can hold"):
         encoder.to_onnx(tmp_path / "model.onnx")

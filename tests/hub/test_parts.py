@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lightning_invariant.artifact.config import CARD, CONFIG, INDEX, WEIGHTS
+from lightning_invariant.artifact.files import file_hash
+from lightning_invariant.encoder import Inputs, InvariantEncoder, export_encoder
+from lightning_invariant.encoder.preprocessing import Preprocessing
 from lightning_invariant.errors import ArtifactError, GraphError
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub.artifact import CARD, CONFIG, file_hash
-from lightning_invariant.hub.preprocessing import Preprocessing
-from lightning_invariant.hub.weights import INDEX, WEIGHTS
 from lightning_invariant.probes import logistic_fit, ridge_fit
 from tests.hub.loopback import Hub
 from tests.hub.small_encoder import export, images, network, projection
@@ -151,7 +151,7 @@ def test_padded_sets_with_a_mask(tmp_path: Path) -> None:
     torch.manual_seed(0)
     live, axes = Pooled().eval(), [{0: "batch", 1: "points"}] * 2
     example = (torch.randn(2, 5, 3), torch.rand(2, 5) > 0.3)
-    encoder = export_encoder(tmp_path / "folder", live, projection(), example, dynamic=axes)
+    encoder = export_encoder(tmp_path / "folder", live, projection(), example, inputs=Inputs(dynamic=axes))
     x, mask = torch.randn(4, 9, 3), torch.rand(4, 9) > 0.5
     with torch.no_grad():
         expected = projection()(live(x, mask))
@@ -236,7 +236,7 @@ def test_every_projection_comes_back_bit_for_bit(row: Any, tmp_path: Path) -> No
 
 def test_the_picture_stays_with_the_weights_that_it_shows(tmp_path: Path) -> None:
     drawn = b"\x89PNG\r\n\x1a\n" + bytes(100)
-    export(tmp_path / "a", picture=drawn).save_pretrained(tmp_path / "b")
+    export(tmp_path / "a", figure=drawn).save_pretrained(tmp_path / "b")
     encoder = InvariantEncoder.from_pretrained(tmp_path / "b")
     assert (tmp_path / "b" / "embeddings.png").read_bytes() == drawn
     assert "](embeddings.png)" in (tmp_path / "b" / "README.md").read_text()
@@ -250,7 +250,7 @@ def test_the_picture_stays_with_the_weights_that_it_shows(tmp_path: Path) -> Non
 
 
 def test_a_picture_that_is_none_is_left_behind(tmp_path: Path) -> None:
-    export(tmp_path / "a", picture=b"no picture")
+    export(tmp_path / "a", figure=b"no picture")
     InvariantEncoder.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
     assert not (tmp_path / "b" / "embeddings.png").exists()
     (tmp_path / "secret").write_bytes(b"\x89PNG\r\n\x1a\n" + b"secret")

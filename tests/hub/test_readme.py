@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_invariant.hub.readme import BEGIN, END, for_repository, merged
+from lightning_invariant.artifact.readme import BEGIN, END, for_repository, merged
 from tests.hub.small_encoder import MEASURED, export
 from tests.hub.test_card import card
 

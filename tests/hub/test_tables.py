@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lightning_invariant.encoder import InvariantEncoder, export_encoder
+from lightning_invariant.encoder.tables import load_tables
 from lightning_invariant.errors import ArtifactError
-from lightning_invariant.hub import InvariantEncoder, export_encoder
-from lightning_invariant.hub.tables import load_tables
 from lightning_invariant.projections import (
     CyclicBispectrum,
     FourierModulus,

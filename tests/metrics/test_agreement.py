@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from lightning_invariant import quotient
 from lightning_invariant.groups import Representation
 from lightning_invariant.metrics import (
     collapse,
@@ -16,9 +17,9 @@ from lightning_invariant.metrics import (
     hard_negatives,
     has_hard_negatives,
     neighbour_agreement,
-    orbit_distance,
     orbit_retrieval,
     spearman,
+    spectrum,
 )
 
 
@@ -42,7 +43,7 @@ def test_an_isometry_has_no_distortion_and_a_stretch_has_its_own():
 
 def test_samples_of_one_orbit_are_left_out():
     z = torch.tensor([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0], [0.0, 0.0, 5.0]])
-    found = distortion(z.sort(dim=1).values, orbit_distance(z, z, "S3: points", pairwise=True))
+    found = distortion(z.sort(dim=1).values, quotient.distance(z, z, "S3: points", pairwise=True))
     assert found.extremes == pytest.approx(1)
     with pytest.raises(ValueError, match="all orbit distances are zero"):
         distortion(z, torch.zeros(3, 3))
@@ -67,7 +68,7 @@ def test_hard_negatives_leave_the_orbit_but_every_copy_stays_in_its_own(text):
     z = representation.random(30, generator())
     apart = hard_negatives(z, representation, generator(1))
     assert has_hard_negatives(representation)
-    assert orbit_distance(z, apart, representation).median() > 0.1
+    assert quotient.distance(z, apart, representation).median() > 0.1
     for block, part, other in zip(representation, representation.split(z), representation.split(apart), strict=True):
         points = "points" in str(block)
         for copy in range(block.copies):
@@ -75,7 +76,7 @@ def test_hard_negatives_leave_the_orbit_but_every_copy_stays_in_its_own(text):
             if points:
                 one = Representation.parse(f"{representation.group}: points")
             a, b = (x[..., copy] if points else x[:, copy] for x in (part, other))
-            assert orbit_distance(a, b, one).max() < 1e-5
+            assert quotient.distance(a, b, one).max() < 1e-5
 
 
 @pytest.mark.parametrize("text", ["C8: regular", "C8: 5 trivial + regular", "S5: points", "O3: 1 vectors"])
@@ -83,7 +84,7 @@ def test_a_single_moving_copy_has_no_hard_negatives(text):
     representation = Representation.parse(text)
     z = representation.random(5, generator())
     assert not has_hard_negatives(representation)
-    assert orbit_distance(z, hard_negatives(z, representation, generator(1)), representation).max() < 1e-5
+    assert quotient.distance(z, hard_negatives(z, representation, generator(1)), representation).max() < 1e-5
     assert hard_negative_ratio(lambda x: x, z, representation) is None
 
 
@@ -96,12 +97,12 @@ def test_a_channelwise_map_merges_hard_negatives_and_the_orbit_distance_does_not
         return x.reshape(-1, 8, 8).sort(dim=-1).values.flatten(1)
 
     def joint(x):
-        return orbit_distance(x, anchors, representation, pairwise=True)
+        return quotient.distance(x, anchors, representation, pairwise=True)
 
     assert hard_negative_ratio(channelwise, z, representation, generator(1)) == pytest.approx(0, abs=1e-6)
     assert hard_negative_ratio(joint, z, representation, generator(1)) > 0.5
     assert hard_negative_ratio(lambda x: torch.ones(len(x), 3), z, representation, generator(1)) == 0
-    moved = representation.move(z, representation.group.sample(50, generator(3)))
+    moved = representation.transform(z, representation.group.sample(50, generator(3)))
     negatives = hard_negatives(z, representation, generator(1))
     for project, expected in ((channelwise, 0.0), (joint, 1.0)):
         assert orbit_retrieval(project(moved), project(z)) == 1
@@ -122,13 +123,20 @@ def test_effective_rank_is_centred_and_bounded():
     assert effective_rank(torch.zeros(10, 5)) == 0
 
 
-def test_collapse_rises_as_features_close_in():
-    f = torch.randn(200, 5, generator=generator())
-    values = [collapse(scale * f + 1) for scale in (10, 1, 0.1, 0)]
-    assert values == sorted(values)
-    assert values[-1] == 1
-    assert collapse(f) < 0.02
-    assert collapse(torch.zeros(3, 2)) == 1
+def test_collapse_is_the_share_of_the_variance_along_one_line():
+    f = torch.randn(400, 5, generator=generator())
+    assert 0.2 < collapse(f) < 0.3
+    for offset in (1.0, 1e3):
+        assert collapse(f + offset) == pytest.approx(collapse(f), rel=1e-3)
+    stretched = f * torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0])
+    assert collapse(stretched) == pytest.approx(9 / 13, abs=0.05)
+    assert collapse(f[:, :1] @ torch.ones(1, 5)) == pytest.approx(1)
+    assert collapse(torch.full((10, 5), 0.3)) == collapse(torch.zeros(3, 2)) == 1
+
+
+def test_the_spectrum_has_both():
+    f = torch.randn(50, 80, generator=generator())
+    assert spectrum(f) == (effective_rank(f), collapse(f))
 
 
 @pytest.mark.parametrize("measure", [effective_rank, collapse])

@@ -7,7 +7,13 @@ import torch
 
 from lightning_invariant.errors import LatentError
 from lightning_invariant.groups import SO2, Cyclic, Dihedral, Matrices, Representation, Symmetric
-from lightning_invariant.metrics import equivariance_error, equivariance_errors, holding_subgroup, invariance_error
+from lightning_invariant.metrics import (
+    equivariance_error,
+    equivariance_errors,
+    holding_subgroup,
+    invariance_error,
+    mean_distance,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -47,7 +53,7 @@ def test_half_precision_is_measured_in_single():
 def test_the_right_representation_has_no_error_and_another_has():
     representation = Representation.parse("C8: 3 regular")
     z, g = representation.random(40, generator()), Cyclic(8).sample(40, generator(1))
-    moved = representation.move(z, g)
+    moved = representation.transform(z, g)
     assert equivariance_error(moved, z, representation, g) == 0
     assert equivariance_error(moved, z, "C8: 24 trivial", g) > 0.5
     assert equivariance_error(moved, z, representation, Cyclic(8).inverse(g)) > 0.5
@@ -59,7 +65,7 @@ def test_the_right_representation_has_no_error_and_another_has():
 def test_a_layer_that_is_equivariant_for_quarter_turns_only():
     representation = Representation.parse("C8: 3 regular")
     z, g = representation.random(200, generator()), Cyclic(8).sample(200, generator(1))
-    moved = representation.move(z, g)
+    moved = representation.transform(z, g)
     moved[g % 2 == 1] += torch.randn(int((g % 2).sum()), 24, generator=generator(2))
     errors = equivariance_errors(moved, z, representation, g)
     assert holding_subgroup(errors, Cyclic(8), tolerance=0.05) == "C4"
@@ -79,6 +85,9 @@ def labels(group, wrong):
         (Cyclic(5), {2}, "the identity only"),
         (Dihedral(4), {4, 5, 6, 7}, "C4"),
         (Dihedral(4), {1, 3, 5, 7}, "D2"),
+        (Dihedral(4), {1, 3, 4, 6}, "D2(axis=45)"),
+        (Dihedral(4), {1, 2, 3, 4, 5, 7}, "D1(axis=90)"),
+        (Dihedral(4, axis=90), {1, 2, 3, 5, 6, 7}, "D1(axis=90)"),
         (Matrices([[[0, 1, 0], [0, 0, 1], [1, 0, 0]]]), {1}, "the identity only"),
         (Matrices([[[0, -1], [1, 0]], [[1, 0], [0, -1]]]), set(range(8)) - {0, 1}, None),
     ],
@@ -110,3 +119,14 @@ def test_what_does_not_fit_is_refused():
         equivariance_error(torch.zeros(3, 2), torch.zeros(3, 2), "C4: regular", torch.tensor(1))
     with pytest.raises(ValueError, match="labels of elements"):
         holding_subgroup({"7°": 0.0}, Cyclic(8), 0.1)
+
+
+def test_mean_distance_is_that_of_all_pairs():
+    few = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) + 1e4
+    expected = torch.nn.functional.pdist(few.double()).mean().item()
+    assert mean_distance(few) == pytest.approx(expected, rel=1e-9)
+    many = torch.randn(3000, 3, generator=torch.Generator().manual_seed(0))
+    assert mean_distance(many) == pytest.approx(torch.nn.functional.pdist(many).mean().item(), rel=0.05)
+    assert mean_distance(torch.full((5, 2), 3.0)) == 0
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        mean_distance(few[:1])

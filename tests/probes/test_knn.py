@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 
 from lightning_invariant.probes import accuracy, knn_neighbours, knn_predict, knn_vote
+from lightning_invariant.probes.knn import _Index
 
 
 def blobs(count: int, size: int = 12, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,7 +85,7 @@ def test_shards_merge_to_the_whole() -> None:
     distances = torch.cat([d for d, _ in found], 1)
     rows = torch.cat([r + 250 * i for i, (_, r) in enumerate(found)], 1)
     best = distances.topk(8, dim=1, largest=False).indices
-    merged = knn_vote(distances.gather(1, best), LABELS[rows.gather(1, best)], weights="distance", num_classes=5)
+    merged = knn_vote(distances.gather(1, best), LABELS[rows.gather(1, best)], weights="distance")
     assert torch.equal(merged, knn_predict(BANK, LABELS, QUERIES, k=8, weights="distance"))
 
 
@@ -125,9 +126,75 @@ def test_k_beyond_the_bank_takes_all_of_it() -> None:
     )
 
 
-def test_one_class_and_num_classes() -> None:
+def test_one_class_is_predicted_always() -> None:
     assert knn_predict(BANK, torch.full((700,), 3), QUERIES).unique().tolist() == [3]
-    assert torch.equal(knn_predict(BANK, LABELS, QUERIES, num_classes=50), knn_predict(BANK, LABELS, QUERIES))
+
+
+def test_classes_of_any_size() -> None:
+    far = knn_predict(BANK, LABELS + 2**40, QUERIES)
+    assert torch.equal(far, knn_predict(BANK, LABELS, QUERIES) + 2**40)
+    assert torch.equal(
+        knn_vote(torch.ones(2, 3), torch.tensor([[2**50, 7, 7], [1, 2**50, 2**50]])), far.new([7, 2**50])
+    )
+
+
+@pytest.mark.parametrize("far", [1e4, 1e7, 1e20, 1e37])
+def test_far_rows_change_nothing_for_the_others(far: float) -> None:
+    """A few rows far away in several directions: neighbours are those that exact differences give."""
+    bank = BANK.clone()
+    bank[0], bank[1], bank[2, 3] = far, -1e-3 * far, far
+    expected = torch.cdist(QUERIES.double(), bank.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.equal(knn_neighbours(bank, QUERIES, k=7)[1], expected.topk(7, largest=False).indices)
+    changed = knn_predict(bank, LABELS, QUERIES) != knn_predict(BANK[3:], LABELS[3:], QUERIES)
+    assert not changed.any()
+
+
+def test_a_far_row_does_not_make_the_search_slow(monkeypatch) -> None:
+    """The centre stays with the others, so that no query needs exact differences."""
+
+    def refused(*arguments: object) -> None:
+        raise AssertionError("exact differences")
+
+    monkeypatch.setattr(_Index, "_exactly", refused)
+    bank = BANK.clone()
+    bank[0], bank[1] = 1e7, -1e4
+    assert knn_predict(bank, LABELS, QUERIES).shape == (150,)
+
+
+@pytest.mark.parametrize("gap", [1e3, 1e5])
+def test_two_tight_clusters_far_apart_are_both_ranked_exactly(gap: float) -> None:
+    """|b|^2 - 2 b.q has no digit left for neighbours inside the far one."""
+    bank, queries = BANK.clone(), QUERIES.clone()
+    bank[::2], queries[::2] = bank[::2] + gap, queries[::2] + gap
+    expected = torch.cdist(queries.double(), bank.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    assert torch.equal(knn_neighbours(bank, queries, k=7)[1], expected.topk(7, largest=False).indices)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("size", [1, 3, 50], ids=["single", "threes", "fifties"])
+def test_a_query_has_no_neighbour_in_its_own_group(size: int, metric: str) -> None:
+    groups = torch.randperm(700, generator=torch.Generator().manual_seed(0)) // size
+    own = torch.randperm(700, generator=torch.Generator().manual_seed(1))[:150]
+    bank, queries = BANK - 30, BANK[own] - 30 + 0.1 * (QUERIES - 30)
+    found = knn_neighbours(bank, queries, k=9, metric=metric, groups=groups, query_groups=groups[own])[1]
+    for query, rows, group in zip(queries, found, groups[own], strict=True):
+        kept = (groups != group).nonzero()[:, 0]
+        assert torch.equal(rows, kept[knn_neighbours(bank[kept], query[None], k=9, metric=metric)[1][0]])
+    votes = knn_predict(bank, LABELS, queries, k=9, metric=metric, groups=groups, query_groups=groups[own])
+    assert torch.equal(votes, knn_vote(torch.ones(150, 9), LABELS[found]))
+
+
+def test_a_group_that_the_bank_does_not_know_leaves_nothing_out() -> None:
+    unknown = torch.full((150,), 10_000)
+    found = knn_neighbours(BANK, QUERIES, groups=torch.arange(700), query_groups=unknown)
+    assert torch.equal(found[1], knn_neighbours(BANK, QUERIES)[1])
+
+
+def test_no_more_neighbours_than_the_largest_group_leaves() -> None:
+    groups = torch.tensor([0, 0, 0, 1, 2])
+    found = knn_neighbours(BANK[:5], BANK[:5], k=4, groups=groups, query_groups=groups)[1]
+    assert found.shape == (5, 2)
+    assert found[0].sort().values.tolist() == [3, 4]
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e25])
@@ -164,7 +231,7 @@ def replaced(tensor: torch.Tensor, value: float) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bank": BANK[:0], "bank_targets": LABELS[:0]}, "at least one"),
+        ({"bank": BANK[:0], "bank_targets": LABELS}, "at least one"),
         ({"queries": QUERIES[:0]}, "at least one"),
         ({"bank": BANK.long()}, "floating dtype"),
         ({"bank": BANK[:, :, None]}, "flatten"),
@@ -176,7 +243,9 @@ def replaced(tensor: torch.Tensor, value: float) -> torch.Tensor:
         ({"bank_targets": VALUES.long()}, "as floats 0 and 1"),
         ({"bank": replaced(BANK, float("nan"))}, "1 of 700 rows"),
         ({"queries": replaced(QUERIES, float("inf"))}, "1 of 150 rows"),
-        ({"num_classes": 3}, "raise num_classes"),
+        ({"groups": torch.arange(700)}, "or neither"),
+        ({"groups": torch.zeros(700).long(), "query_groups": torch.zeros(150).long()}, "at least 2 groups"),
+        ({"groups": torch.arange(699), "query_groups": torch.arange(150)}, "groups as integers of shape"),
         ({"k": 0}, "k >= 1"),
         ({"chunk": 0}, "chunk >= 1"),
         ({"metric": "manhattan"}, "metric"),

@@ -53,7 +53,7 @@ def test_logistic_equals_scikit_learns(penalty: float, classes: int) -> None:
     # A symmetric pair of columns with penalty p is one column with penalty p / 2.
     strength = penalty / 2 if classes == 2 else penalty
     reference = LogisticRegression(C=1 / (len(SCALED) * strength), tol=1e-10, max_iter=10_000).fit(SCALED, labels)
-    model = logistic_fit(FEATURES, labels, penalty=penalty, tolerance=1e-10)
+    model = logistic_fit(FEATURES, labels, penalty=penalty, tolerance=1e-13)
     assert model.converged
     assert torch.equal(model.predict(FEATURES), torch.from_numpy(reference.predict(SCALED)))
     expected = torch.from_numpy(reference.predict_proba(SCALED))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lightning_invariant import projections as P
 from lightning_invariant.groups import Representation
-from lightning_invariant.groups.finite_blocks import Points
 
 
 @dataclass(frozen=True)
@@ -51,25 +50,25 @@ def scrambled(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor
     generator = torch.Generator().manual_seed(7)
     parts = []
     for block, part in zip(representation, representation.split(z), strict=True):
-        copies = part.mT if isinstance(block, Points) else part
+        copies = part.mT if block.copies_last else part
         single = copies.reshape(-1, 1, block.dim)
         g = block.group.sample(len(single), generator)
-        moved = block.move(single.mT, g).mT if isinstance(block, Points) else block.move(single, g)
+        moved = block.transform(single.mT, g).mT if block.copies_last else block.transform(single, g)
         moved = moved.reshape(copies.shape)
-        parts.append((moved.mT if isinstance(block, Points) else moved).flatten(1))
+        parts.append((moved.mT if block.copies_last else moved).flatten(1))
     return z, torch.cat(parts, dim=1)
 
 
 def opposite(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
     """Latents whose orbits have mean zero, and their negatives."""
-    centred = z - torch.stack([representation.move(z, g) for g in representation.group.elements()]).mean(dim=0)
+    centred = z - torch.stack([representation.transform(z, g) for g in representation.group.elements()]).mean(dim=0)
     return centred, -centred
 
 
 def blocks_apart(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
     """Every block moved by an element of its own, all copies in it together."""
     generator = torch.Generator().manual_seed(8)
-    moved = [part.move(z[:, where], part.group.sample(1, generator)[0]) for where, part in _blocks(representation)]
+    moved = [part.transform(z[:, where], part.group.sample(1, generator)[0]) for where, part in _blocks(representation)]
     return z, torch.cat(moved, dim=1)
 
 
@@ -94,8 +93,23 @@ def turned_apart(representation: Representation, z: Tensor) -> tuple[Tensor, Ten
     for where, part in _blocks(representation):
         order, _ = part.group.split(part.group.identity())  # type: ignore[attr-defined]
         rotation = part.group.factors[1].sample(1, generator)[0]  # type: ignore[attr-defined]
-        moved.append(part.move(z[:, where], part.group.join([order, rotation])))  # type: ignore[attr-defined]
+        moved.append(part.transform(z[:, where], part.group.join([order, rotation])))  # type: ignore[attr-defined]
     return z, torch.cat(moved, dim=1)
+
+
+def twisted(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Four points in two pairs around one axis, and the same with one pair turned around it."""
+    a, p, q = torch.linalg.qr(z.reshape(-1, 4, 3)[:, :3].mT)[0].unbind(dim=2)
+    turned = (p + 2 * q) / 5**0.5
+    first, other = (torch.stack([a + r, a - r, 2 * a + q, q * -1 - 0.5 * a], dim=1).flatten(1) for r in (p, turned))
+    return first, other
+
+
+def second_term_reversed(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The second term with its sign reversed."""
+    other = z.clone()
+    other[:, representation.slices[1]] *= -1
+    return z, other
 
 
 def parts(representation: str, *names: str) -> list[dict[str, Any]]:
@@ -154,6 +168,9 @@ ROWS: list[Row] = [
     Row(P.PointSort, "S40: 40 points x 4"),
     Row(P.FSW, "S5: 5 points x 2 + 2 trivial"),
     Row(P.FSW, "S20: 20 points x 3", {"out_features": 200, "ragged": True}),
+    Row(P.PairSort, "S5: 1 pairs"),
+    Row(P.PairSort, "S6: 6 points x 2 + 2 pairs + 3 trivial", {"ragged": True, "marks": 1}),
+    Row(P.PairSort, "S4: 4 points x 2 + 1 pairs", {"marks": 0, "seed": 3}),
     Row(P.GramRoot, "O3: 6 vectors + 2 trivial"),
     Row(P.GramRoot, "SO3: 5x1", exact32=1e-4),
     Row(P.GramRoot, "O4: 2 vectors"),
@@ -161,21 +178,40 @@ ROWS: list[Row] = [
     Row(P.Gram, "SO2: 2x0 + 4x1"),
     Row(P.PhaseInvariants, "SO2: 2x0 + 3x1 + 2x2 + 1x3"),
     Row(P.PhaseInvariants, "O2: 2x1 + 2x3 + 2 det + 1 trivial"),
+    Row(P.CircleMaxFilter, "SO2: 2x0 + 2x1 + 1x3"),
+    Row(P.CircleMaxFilter, "SO2: 2x2 + 1x5", {"out_features": 11, "seed": 2}),
+    Row(P.CircleMaxFilter, "O2: 2x1 + 1x2 + 1 det"),
     Row(P.GramRows, "S5 x O3: 1 points*vectors"),
     Row(P.GramRows, "S4 x O3: 2 points*1o + 3 points*0e + 2 trivial*trivial", {"ragged": True}),
     Row(P.GramRows, "S6 x O2: 2 points*vectors", {"out_features": 31, "seed": 2}),
     Row(P.GramRows, "S4 x SO3: 2 points*1", merged=mirrored),
     Row(P.GramRows, "S4 x O3: 2 points*1o + 1 points*2e + 1 points*0o", merged=turned_apart),
+    Row(P.VectorSums, "S4 x SO3: 1 points*vectors", merged=twisted),
+    Row(P.VectorSums, "S4 x O3: 1 points*vectors", {"ragged": True}, merged=twisted),
     Row(P.PointFrames, "S4 x O3: 1 points*vectors"),
     Row(P.PointFrames, "S3 x SO3: 2 points*1 + 1 points*2 + 2 points*0 + 1 trivial*trivial", {"ragged": True}),
     Row(P.PointFrames, "S3 x O3: 2 points*1e + 1 points*1o + 1 points*2o + 1 points*0o", {"hidden": 9}),
     Row(P.PointFrames, "S6 x O2: 2 points*vectors + 1 points*det", {"out_features": 20}),
     Row(P.Joined, "S4 x SO3: 2 points*1", {"projections": parts("S4 x SO3: 2 points*1", "GramRows", "PointFrames")}),
+    Row(P.Identity, "SO3: 4x0"),
+    Row(P.SortedEigenvalues, "SO3: 1x2 + 2x0"),
+    Row(P.SortedEigenvalues, "O3: 1x2o"),
+    Row(P.SingularValues, "O3 x O2: 1 vectors*vectors"),
+    Row(P.SingularValues, "SO3 x SO3: 1 vectors*vectors + 2 trivial*trivial"),
+    Row(P.Cone, "C5: 1x2 + 2 trivial"),
+    Row(P.Cone, "C3: 1 regular"),
+    Row(P.PhaseOuter, "SO2: 4x1 + 2x0"),
+    Row(P.Reduced, "O2: 3x4", {"projection": {"name": "GramRoot", "representation": "O2: 3x1"}}),
+    Row(P.Mixed, "O3: 9 vectors", {"projection": {"name": "GramRoot", "representation": "O3: 5 vectors"}}),
+    Row(P.Mixed, "Z2^3: 5 signs", {"projection": {"name": "SignOuter", "representation": "Z2^3: 3 signs"}, "seed": 2}),
+    Row(P.SignOuter, "C2: 3 regular"),
+    Row(P.SignOuter, "Z2 x Z2: 1 signs*trivial + 3 trivial*signs"),
     Row(P.SignOuter, "Z2: 6 signs"),
     Row(P.SignOuter, "Z2^3: 3 signs + 2 trivial"),
     Row(P.SphericalPowerSpectrum, "SO3: 2x0 + 3x1 + 2x2", merged=blocks_apart),
     Row(P.SphericalBispectrum, "SO3: 2x0 + 4x1 + 2x2 + 1x3"),
-    Row(P.SphericalBispectrum, "O3: 2x0e + 1x0o + 3x1o + 2x2e", {"out_features": 40}),
+    Row(P.SphericalBispectrum, "O3: 2x0e + 1x0o + 3x1o + 2x2e", {"out_features": 40}, merged=second_term_reversed),
+    Row(P.SphericalBispectrum, "O3: 2x0e + 3x1o + 2x2e", {"out_features": 40}),
     Row(P.CyclicPowerSpectrum, "C8: 3 regular", merged=frequencies_apart),
     Row(P.CyclicBispectrum, "C8: 4 regular + 2 trivial"),
     Row(P.CyclicBispectrum, "T7: 2 regular", {"selective": True}),

@@ -13,7 +13,7 @@ from lightning_invariant.projections import (
     RandomFeatures,
     Sort,
 )
-from lightning_invariant.projections.reflections import fold, passes_needed, simple_roots
+from lightning_invariant.projections.finite.chamber import fold, passes_needed, simple_roots
 
 B3 = "Matrices[[[0,1,0],[0,0,1],[1,0,0]],[[0,1,0],[1,0,0],[0,0,1]],[[-1,0,0],[0,1,0],[0,0,1]]]"
 """Signed permutations of three numbers, of order 48."""

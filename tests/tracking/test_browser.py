@@ -136,14 +136,15 @@ def test_the_page_opens_with_the_newest_step(tmp_path, tensorboard, browser, cou
 
 def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):
     logger = TensorBoardLogger(tmp_path, name="run", version=0)
-    announce({"invariant/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
+    announce({"invariance/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
     for step in range(3):
-        names = ("raw/knn", "invariant/knn", "gap/knn", "gap/knn_lower", "gap/knn_upper")
+        names = [f"invariance/knn{end}" for end in ("", "_raw", "_gap")]
+        names += [f"invariance_details/knn_gap_{end}" for end in ("lower", "upper")]
         logger.log_metrics(dict.fromkeys(names, 0.1 * step), step)
     logger.experiment.close()
     browser.get(tensorboard(tmp_path) + "/#custom_scalars")
     cards = "tf-custom-scalar-multi-line-chart-card, tf-custom-scalar-margin-chart-card"
-    charts = len(dashboard(["knn"])["invariant"])
+    charts = len(dashboard(["knn"])["invariance"])
     _until(lambda: len(browser.execute_script(FIND, cards)) == charts, lambda: str(browser.execute_script(FIND, cards)))
 
 

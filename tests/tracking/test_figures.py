@@ -86,7 +86,7 @@ def test_moved_rows_are_rings_on_their_dots():
     assert len(rings.get_facecolors()) == 0
     dots, rings = drawn(figure, 0)
     assert not np.allclose(dots.get_offsets(), rings.get_offsets(), atol=1)
-    assert legend(figure) == ["as given", "moved"]
+    assert legend(figure) == ["as given", "transformed"]
 
 
 def test_rows_that_are_not_finite_are_left_out_and_told():

@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams.api_pb2 import GetExperimentRequest, ListSessio
 
 from lightning_invariant.tracking import announce, dashboard
 
-SETTINGS = {"invariant/representation": "C4: 16 regular", "invariant/features": 128}
+SETTINGS = {"invariance/representation": "C4: 16 regular", "invariance/features": 128}
 LAYOUT = dashboard(["knn"])
 
 
@@ -51,14 +51,14 @@ def columns_and_sessions(folder):
 def test_settings_stand_beside_the_users_own(tmp_path):
     board = logger(tmp_path)
     own = {"lr": 0.1, "deep": {"size": 3}, "act": print}
-    done = announce(SETTINGS, LAYOUT, [board], None, hyperparameters=own, metrics=["invariant/knn"])
+    done = announce(SETTINGS, LAYOUT, [board], None, hyperparameters=own, metrics=["invariance/knn"])
     assert done == ()
     board.log_hyperparams(own)  # as Lightning does right after
-    board.log_metrics({"invariant/knn": 0.9}, 1)
+    board.log_metrics({"invariance/knn": 0.9}, 1)
     board.experiment.close()
     names, metrics, sessions = columns_and_sessions(tmp_path)
     assert names == {*SETTINGS, "lr", "deep/size", "act"}
-    assert {"hp_metric", "invariant/knn"} <= metrics
+    assert {"hp_metric", "invariance/knn"} <= metrics
     assert sessions == {"run/version_0": {**SETTINGS, "lr": 0.1, "deep/size": 3, "act": str(print)}}
     assert board.hparams == own  # what hparams.yaml will hold
 
@@ -87,16 +87,19 @@ def test_the_layout_joins_the_users_own(tmp_path):
     plugin = CustomScalarsPlugin(context(tmp_path))
     layout = json.loads(plugin.layout_impl(RequestContext(), ""))
     charts = {category["title"]: category["chart"] for category in layout["category"]}
-    assert set(charts) == {"mine", "invariant", "invariant deep"}
-    gap = next(chart for chart in charts["invariant"] if "gap" in chart["title"])
-    assert gap["margin"]["series"] == [{"value": "gap/knn", "lower": "gap/knn_lower", "upper": "gap/knn_upper"}]
+    assert set(charts) == {"mine", "invariance", "invariance deep"}
+    gap = next(chart for chart in charts["invariance"] if "gap" in chart["title"])
+    details = {side: f"invariance_details/knn_gap_{side}" for side in ("lower", "upper")}
+    assert gap["margin"]["series"] == [{"value": "invariance/knn_gap", **details}]
 
 
 def test_every_line_of_the_dashboard_is_logged():
-    from lightning_invariant.callback.names import METRICS, score_names
+    from lightning_invariant.evaluation import headlines, names
 
-    charts = dashboard(["knn", "logistic"])["invariant"].values()
-    known = set(METRICS) | set(score_names(["logistic"]))
+    probes = ["knn", "logistic", "linear"]
+    first = headlines(probes)
+    known = {f"{'invariance' if name in first else 'invariance_details'}/{name}" for name in names(probes)}
+    charts = dashboard(probes)["invariance"].values()
     for kind, tags in charts:
         found = [[name for name in known if re.search(tag, name)] if kind == "Multiline" else [tag] for tag in tags]
         assert all(len(names) == 1 for names in found)

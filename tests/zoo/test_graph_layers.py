@@ -12,7 +12,7 @@ LAYERS = {"nodes to pairs": (NodesToPairs, 1, 2, 5), "pairs to pairs": (PairsToP
 
 
 def move(x, g, order):
-    return (GraphAction(N) if order == 2 else NodeAction(Symmetric(N))).move(x, g)
+    return (GraphAction(N) if order == 2 else NodeAction(Symmetric(N))).transform(x, g)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -17,14 +17,14 @@ def fitted(name, data_dir, folder):
     config["data"]["init_args"] |= {"data_dir": str(data_dir)}
     config["trainer"] |= {"max_epochs": 1, "logger": False, "enable_progress_bar": False}
     config["trainer"] |= {"default_root_dir": str(folder)}
-    config["trainer"]["callbacks"][0]["init_args"]["export_dir"] = str(folder / "hub")
+    config["trainer"]["callbacks"][0]["init_args"]["export"]["init_args"]["folder"] = str(folder / "hub")
     cli = lightning_cli(config, run=False)
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
     return cli, InvariantEncoder.from_pretrained(folder / "hub")
 
 
 def moved_errors(encoder, x, action):
-    moved = action.move(x, action.group.sample(len(x), torch.Generator().manual_seed(0)))
+    moved = action.transform(x, action.group.sample(len(x), torch.Generator().manual_seed(0)))
     with torch.no_grad():
         return [invariance_error(f(moved), f(x)) for f in (encoder, encoder.latent)]
 

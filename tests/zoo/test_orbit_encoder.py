@@ -19,7 +19,7 @@ def test_moving_the_image_permutes_the_latents(name, network):
         assert z.shape[2] == group.order
         text = f"{name}: {z.shape[1]} regular"
         for g in group.elements()[action.is_exact(group.elements())][1:]:
-            moved = encoder(action.move(x, g))
+            moved = encoder(action.transform(x, g))
             assert equivariance_error(moved, z, text, g) < 1e-3
             assert equivariance_error(moved, z, text, group.identity()) > 0.1
         assert torch.allclose(z[:, :, 0], encoder.encoder(x), atol=1e-4)

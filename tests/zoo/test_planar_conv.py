@@ -30,11 +30,11 @@ def errors(layer, group, text):
     g = group.elements().repeat_interleave(len(x))
     with torch.no_grad():
         z = layer(x).flatten(1)
-        moved = layer(ImageAction(group).move(x.repeat(group.order, 1, 1, 1), g)).flatten(1)
+        moved = layer(ImageAction(group).transform(x.repeat(group.order, 1, 1, 1), g)).flatten(1)
     return equivariance_errors(moved, z.repeat(group.order, 1), text, g)
 
 
-@pytest.mark.parametrize("name", ["C4", "C8", "D4", "D8"])
+@pytest.mark.parametrize("name", ["C4", "C8", "D4", "D8", "D4(axis=90)"])
 def test_the_encoder_turns_with_the_image(name):
     torch.manual_seed(0)
     group = parse_group(name)

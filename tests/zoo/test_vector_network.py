@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lightning_invariant import InvariantEncoder, choose
+from lightning_invariant.encoder import export_encoder
 from lightning_invariant.groups import Representation
-from lightning_invariant.hub import export_encoder
 from lightning_invariant.metrics import equivariance_error, invariance_error
 from lightning_invariant.zoo.heat_of_formation import HeatOfFormation
 from lightning_invariant.zoo.molecule_action import AtomAction
@@ -24,7 +24,7 @@ def encoder():
 def moved():
     x = atoms(places=PLACES)
     g = ACTION.group.sample(len(x), torch.Generator().manual_seed(0))
-    return x, g, ACTION.move(x, g)
+    return x, g, ACTION.transform(x, g)
 
 
 def test_latents_move_with_order_rotations_and_reflections(encoder, moved):

@@ -28,7 +28,7 @@ def space_dimension(group: Group) -> int | None:
 
 
 def coordinate_matrices(group: Group, g: Tensor) -> Float[Tensor, "*n d d"]:
-    """The matrix of each element on coordinates (x right, y up, ...), float64 on the CPU.
+    """The matrix of each element on coordinates (x right, y up, ...), float64, on the device of g.
 
     Args:
         group: One for which `space_dimension` is a number.
@@ -38,11 +38,11 @@ def coordinate_matrices(group: Group, g: Tensor) -> Float[Tensor, "*n d d"]:
         ValueError: The group moves no coordinates.
     """
     if isinstance(group, Orthogonal):
-        return g.cpu().double()
+        return g.double()
     if isinstance(group, Matrices):
-        return group.matrices()[g.cpu()]
+        return group.matrices().to(g.device)[g]
     if isinstance(group, (Cyclic, Dihedral)) and not isinstance(group, Translations):
-        g = g.cpu()
         r, f = group.parts(g) if isinstance(group, Dihedral) else (g, g * 0)
-        return planar_matrices(2 * math.pi / group.n * r.double(), f)
+        axis = group.axis if isinstance(group, Dihedral) else 0.0
+        return planar_matrices(2 * math.pi / group.n * r.double(), f, axis)
     raise ValueError(f"Expected a group that moves coordinates (Cn, Dn, SOd, Od, Matrices) but got {group}.")

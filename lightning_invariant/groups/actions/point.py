@@ -1,22 +1,29 @@
-"""Rotations and reflections of point clouds."""
+"""Rotations and reflections of vectors: points, velocities, forces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from lightning_invariant.groups.actions.action import InputAction
 from lightning_invariant.groups.actions.coordinates import coordinate_matrices, space_dimension
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class PointAction(InputAction):
-    """A matrix group on point clouds (B, N, d) about the origin: each point goes to rho(g) times itself.
+    """A matrix group on vectors (B, ..., d) about the origin: each goes to rho(g) times itself.
+
+    An axis of k d numbers holds k vectors side by side, such as a position and a velocity.
 
     C_n and D_n act on the plane, d = 2.
+
+    Args:
+        group: What acts.
+        axis: Which axis counts coordinates; the last one by default.
 
     Raises:
         ValueError: The group moves no coordinates.
@@ -25,30 +32,30 @@ class PointAction(InputAction):
         >>> import torch
         >>> from lightning_invariant.groups import Matrices
         >>> turn = PointAction(Matrices([[[0, -1], [1, 0]]]))
-        >>> turn.move(torch.tensor([[[1.0, 0.0]]]), torch.tensor(1)).tolist()
+        >>> turn.transform(torch.tensor([[[1.0, 0.0]]]), torch.tensor(1)).tolist()
         [[[0.0, 1.0]]]
     """
+
+    axis: int = -1
 
     def __post_init__(self) -> None:
         if space_dimension(self.group) is None:
             raise ValueError(f"Expected a group that moves coordinates (SOd, Od, Cn, Dn) but got {self.group}.")
 
-    @overload
-    def move(self, x: Tensor, g: Tensor) -> Tensor: ...
-
-    @overload
-    def move(self, x: tuple[Tensor, ...], g: Tensor) -> tuple[Tensor, ...]: ...
-
-    def move(self, x: Tensor | tuple[Tensor, ...], g: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Act on point clouds (B, N, d), or on the first member of a tuple, such as padded points and their mask.
+    def transform(self, x: Float[Tensor, "B *shape"], g: Tensor) -> Float[Tensor, "B *shape"]:
+        """Act on vectors.
 
         Raises:
-            ValueError: The points do not have as many coordinates as the group moves.
+            ValueError: They do not have as many coordinates as the group moves.
         """
-        if isinstance(x, (tuple, list)):
-            return self.move(x[0], g), *x[1:]
-        d = space_dimension(self.group)
-        if x.dim() != 3 or x.shape[-1] != d or not x.is_floating_point():
-            raise ValueError(f"Expected floating-point clouds (B, N, {d}) but got {x.dtype} {tuple(x.shape)}.")
-        rho = coordinate_matrices(self.group, self._each(g, len(x)))
-        return x @ rho.mT.to(x)
+        d = space_dimension(self.group) or 1
+        axis = self.axis % x.dim() if -x.dim() <= self.axis < x.dim() else 0
+        if axis == 0 or not x.shape[axis] or x.shape[axis] % d or not (x.is_floating_point() or x.is_complex()):
+            raise ValueError(
+                f"Expected floating-point vectors with {d} coordinates, or a multiple, along axis {self.axis} but got "
+                f"{x.dtype} {tuple(x.shape)}."
+            )
+        rho = coordinate_matrices(self.group, self._each(g, len(x))).to(x)
+        last = x.movedim(axis, -1)
+        moved = last.reshape(len(x), -1, d) @ rho.mT
+        return moved.reshape(last.shape).movedim(-1, axis)

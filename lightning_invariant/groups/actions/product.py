@@ -1,9 +1,9 @@
-"""Several groups on one input: each factor of a product moves it in its own way."""
+"""Several groups on one input: each factor of a product transforms it in its own way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,7 +30,7 @@ class ProductAction(InputAction):
         >>> from lightning_invariant.groups.actions import NodeAction, PointAction
         >>> group = Product((Symmetric(4), Orthogonal(3)))
         >>> cloud = ProductAction(group, (NodeAction(Symmetric(4)), PointAction(Orthogonal(3))))
-        >>> cloud.move(torch.rand(2, 4, 3), group.sample(2)).shape
+        >>> cloud.transform(torch.rand(2, 4, 3), group.sample(2)).shape
         torch.Size([2, 4, 3])
     """
 
@@ -48,19 +48,27 @@ class ProductAction(InputAction):
                 f"{', '.join(map(str, acting)) or 'none'}."
             )
 
-    def move(self, x: Any, g: Tensor) -> Any:
-        """Act on a batch, the last factor first; of a tuple, such as padded points and their mask, on all members.
+    def transform(self, x: Tensor, g: Tensor) -> Tensor:
+        """Act on a batch, the last factor first.
 
         Raises:
             ValueError: The inputs do not fit one of the actions.
         """
-        rows = len(x[0]) if isinstance(x, (tuple, list)) else len(x)
-        parts = list(zip(self.actions, self.group.split(self._each(g, rows)), strict=True))
+        parts = list(zip(self.actions, self.group.split(self._each(g, len(x))), strict=True))
         for action, element in reversed(parts):
-            x = action.move(x, element)
+            x = action.transform(x, element)
         return x
 
     def is_exact(self, g: Tensor) -> Tensor:
-        """True where every factor moves without interpolation."""
+        """True where every factor acts without interpolation."""
         pairs = zip(self.actions, self.group.split(g), strict=True)
         return torch.stack([action.is_exact(element) for action, element in pairs]).all(dim=0)
+
+
+@dataclass(frozen=True)
+class LeftAlone(InputAction):
+    """Nothing changes, whatever the element."""
+
+    def transform(self, x: Tensor, g: Tensor) -> Tensor:
+        """Return the inputs as they are."""
+        return x

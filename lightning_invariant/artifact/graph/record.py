@@ -1,0 +1,394 @@
+"""Records a network as a class-free graph."""
+
+from __future__ import annotations
+
+import math
+import operator
+import reprlib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from lightning_invariant.artifact.graph.check import FORMAT_VERSION, check_graph
+from lightning_invariant.artifact.graph.meta_run import MAX_BYTES
+from lightning_invariant.artifact.graph.module import load_graph
+from lightning_invariant.artifact.graph.operators import (
+    ALLOWED,
+    DTYPE_NAMES,
+    INTEGER_OPS,
+    MEMORY_FORMAT_NAMES,
+    OTHER_NAMES,
+)
+from lightning_invariant.artifact.graph.purity import written_roots
+from lightning_invariant.errors import GraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_SELF_CHECK_TOLERANCE = 1e-3
+# Checks that the trace inserts; the loaded graph checks its inputs itself.
+_TRACE_CHECKS = ("aten._assert_", "aten.sym_constrain_range")
+# Identities in eval mode.
+_DROPOUTS = frozenset(
+    f"aten.{name}.default" for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+)
+_END = 2**63 - 1
+_INTEGER_NAMES = {function: name for name, (function, _) in INTEGER_OPS.items()}
+_COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne, operator.and_)
+
+
+@dataclass(frozen=True)
+class GraphArtifact:
+    """A network as data.
+
+    Args:
+        graph: JSON-able description.
+        tensors: Contiguous CPU tensors for safetensors, those of the network where they can be; tied ones once.
+    """
+
+    graph: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def export_graph(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    *,
+    dynamic: Sequence[Mapping[int, str]] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> GraphArtifact:
+    """Record a network in eval mode as a class-free graph.
+
+    The record holds shapes, operators, literals, weights and their names; it holds no class, source line, path or
+    value of the example. Numbers equal those of the network bit for bit on the same machine, except where PyTorch
+    takes a fused path that cannot be traced (`nn.TransformerEncoder` and `nn.MultiheadAttention` without gradients;
+    `torch.backends.mha.set_fastpath_enabled(False)` switches it off).
+
+    Args:
+        module: Any network that takes tensors and returns one tensor; it is left as it is.
+        example: Its inputs, each dynamic axis of length 2 or more.
+        dynamic: For each input, its axes of any length with their names; axis 0 as "batch" unless told.
+        max_bytes: Most bytes of values that the network may need at one time, for the batch of the example.
+
+    Raises:
+        GraphError: If the network is in training mode, cannot be traced, or does what the format does not allow.
+    """
+    axes = [{0: "batch"} for _ in example] if dynamic is None else [dict(d) for d in dynamic]
+    _check_request(module, example, axes)
+    program = _trace(module, example, axes)
+    graph, tensors = encode_program(program, example, axes)
+    written = written_roots(check_graph(graph).nodes)
+    inputs = frozenset(int(root.key) for root in written if root.source == "input")
+    if inputs and len(inputs) == len(written):
+        # The network works in place on what it is given; the loaded one shall not change its caller's batch.
+        graph, tensors = encode_program(program, example, axes, inputs)
+    loaded = load_graph(graph, tensors, max_bytes)
+    _compare(module, loaded, example, axes)
+    return GraphArtifact(graph, tensors)
+
+
+def _check_request(module: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, str]]) -> None:
+    training = [name or "the network" for name, part in module.named_modules() if part.training]
+    if training:
+        raise GraphError(
+            f"Expected a network in eval mode but {training[0]!r} is in training mode; call .eval() first."
+        )
+    if not isinstance(example, tuple) or not example or not all(isinstance(x, Tensor) for x in example):
+        raise GraphError(
+            f"Expected a tuple of tensors as example but got {reprlib.repr(example)}; wrap other arguments into the "
+            "module."
+        )
+    if len(axes) != len(example):
+        raise GraphError(
+            f"Expected dynamic axes for {len(example)} inputs but got {len(axes)}; give one mapping for each input."
+        )
+    for i, (x, named) in enumerate(zip(example, axes, strict=True)):
+        if any(axis >= x.dim() or x.shape[axis] < 2 for axis in named):
+            raise GraphError(
+                f"Expected dynamic axes {named} of length 2 or more in example {i} but got shape {tuple(x.shape)}; "
+                "lengths of 1 cannot be told from constants."
+            )
+
+
+def _trace(module: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, str]]) -> ExportedProgram:
+    dims = {name: Dim(name, min=1) for named in axes for name in named.values()}
+    shapes = tuple({axis: dims[name] for axis, name in named.items()} for named in axes)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(_Positional(module).eval(), example, dynamic_shapes=(shapes,), strict=False)
+    except Exception as error:
+        message = " ".join(str(error).split())[:400]
+        raise GraphError(
+            f"Expected a network that torch.export can trace but got {type(error).__name__}: {message}; remove "
+            "control flow that depends on values or on the "
+            "batch size, or publish class path and weights instead."
+        ) from error
+
+
+class _Positional(nn.Module):
+    """Gives every network the same signature."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.network(*inputs)
+
+
+def _compare(module: nn.Module, loaded: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, str]]) -> None:
+    """Run both on the example and on its first row: tracing may bake in what depends on the batch size."""
+    loaded = loaded.to(example[0].device)
+    firsts = tuple(x[:1] if 0 in named else x for x, named in zip(example, axes, strict=True))
+    for inputs in (example, firsts):
+        with torch.no_grad():
+            want, got = module(*(x.clone() for x in inputs)), loaded(*inputs)
+        if want.shape != got.shape or not torch.allclose(
+            want, got, rtol=_SELF_CHECK_TOLERANCE, atol=_SELF_CHECK_TOLERANCE, equal_nan=True
+        ):
+            raise GraphError(
+                f"Expected the graph to compute what the network does but on shapes "
+                f"{[list(x.shape) for x in inputs]} it does not; remove branches on the batch size and state that "
+                "changes."
+            )
+
+
+def encode_program(
+    program: ExportedProgram,
+    example: tuple[Tensor, ...],
+    axes: list[dict[int, str]],
+    copied: frozenset[int] = frozenset(),
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Write an exported program as graph and tensors.
+
+    Args:
+        program: Undecomposed, as `torch.export.export` returns it.
+        example: The inputs of the trace.
+        axes: For each input, its dynamic axes and their names.
+        copied: Inputs that the graph copies before use.
+
+    Raises:
+        GraphError: If the program does what the format cannot say.
+    """
+    return _Encoder(program, example, axes, copied).encode()
+
+
+class _Encoder:
+    """Turns one exported program into the format of `check`."""
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        example: tuple[Tensor, ...],
+        axes: list[dict[int, str]],
+        copied: frozenset[int],
+    ) -> None:
+        self.program, self.example, self.axes, self.copied = program, example, axes, copied
+        self.values: dict[fx.Node, dict[str, Any]] = {}
+        self.nodes: list[dict[str, Any]] = []
+        self.dtype: torch.dtype | None = None
+
+    def encode(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The graph and its tensors."""
+        tensors, kinds, aliases = self._placeholders()
+        output = None
+        for node in self.program.graph.nodes:
+            if node.op == "output":
+                output = self._output(node)
+            elif node.op != "placeholder":
+                self._call(node)
+        shared = {
+            "format": FORMAT_VERSION,
+            "torch": torch.__version__.partition("+")[0],
+            "dtype": None if self.dtype is None else DTYPE_NAMES[self.dtype],
+        }
+        dims = {
+            name: x.shape[axis]
+            for x, named in zip(self.example, self.axes, strict=True)
+            for axis, name in named.items()
+        }
+        inputs = [
+            {"shape": [named.get(axis, size) for axis, size in enumerate(x.shape)], "dtype": DTYPE_NAMES[x.dtype]}
+            for x, named in zip(self.example, self.axes, strict=True)
+        ]
+        specs = {
+            name: {"shape": list(t.shape), "dtype": DTYPE_NAMES[t.dtype], "kind": kinds[name]}
+            for name, t in tensors.items()
+        }
+        return {
+            **shared,
+            "dims": dims,
+            "inputs": inputs,
+            "tensors": specs,
+            "aliases": aliases,
+            "nodes": self.nodes,
+            "output": output,
+        }, tensors
+
+    def _placeholders(self) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
+        tensors: dict[str, Tensor] = {}
+        kinds: dict[str, str] = {}
+        aliases: dict[str, str] = {}
+        first: dict[tuple[Any, ...], str] = {}
+        floats: list[torch.dtype] = []
+        placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
+        inputs = 0
+        for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
+            if spec.kind == InputKind.USER_INPUT:
+                self.values[node] = {"input": inputs}
+                if inputs in self.copied:
+                    self.values[node] = self._append("aten.clone.default", [{"input": inputs}], {})
+                inputs += 1
+                continue
+            tensor = self._find(spec.target)
+            name = str(spec.target).removeprefix("network.")
+            # Tied weights are one tensor: same storage, place, shape and strides.
+            identity = (
+                tensor.untyped_storage().data_ptr(),
+                tensor.storage_offset(),
+                tuple(tensor.shape),
+                tensor.stride(),
+                tensor.dtype,
+            )
+            if tensor.numel() and identity in first:
+                aliases[name] = first[identity]
+            else:
+                first[identity] = name
+                tensors[name] = tensor.detach().cpu().contiguous()
+                kinds[name] = "buffer"
+                if spec.kind == InputKind.PARAMETER:
+                    # PyTorch picks kernels by requires_grad even without gradients, so the numbers depend on it.
+                    kinds[name] = "parameter" if tensor.requires_grad else "frozen"
+                if tensor.is_floating_point() and spec.kind == InputKind.PARAMETER:
+                    floats.append(tensor.dtype)
+            self.values[node] = {"tensor": first[identity] if tensor.numel() else name}
+        buffers = [t.dtype for t in tensors.values() if t.is_floating_point()]
+        self.dtype = next(iter(floats + buffers), None)
+        return tensors, kinds, aliases
+
+    def _find(self, target: str | None) -> Tensor:
+        program = self.program
+        value = program.state_dict.get(str(target), program.constants.get(str(target)))
+        if (
+            not isinstance(value, Tensor)
+            or value.layout != torch.strided
+            or value.is_quantized
+            or value.dtype not in DTYPE_NAMES
+        ):
+            raise GraphError(
+                f"Expected plain tensors as weights and constants but got {target!r} of type "
+                f"{type(value).__name__}; keep it out of the forward pass."
+            )
+        return value
+
+    def _call(self, node: fx.Node) -> None:
+        op = self._name(node)
+        if op.startswith(_TRACE_CHECKS):
+            return
+        if op in _DROPOUTS or op == "aten.detach_.default" or self._is_whole(op, node.args):
+            if op in _DROPOUTS and True in node.args:
+                raise GraphError(f"Expected a network in eval mode but {op} is active; let it follow self.training.")
+            self.values[node] = self._value(node.args[0], op)
+            return
+        args = [self._value(value, op) for value in node.args]
+        kwargs = {key: self._value(value, op) for key, value in node.kwargs.items() if not self._is_default(key, value)}
+        if op == "aten.lift_fresh_copy.default":
+            op = "aten.clone.default"
+        if op not in ALLOWED and op != "getitem" and not op.startswith("sym."):
+            raise GraphError(
+                f"Expected operators of the allow-list but the network uses {op}; random, value-dependent and "
+                "custom operators cannot be shipped without "
+                "their class: replace it, or publish class path and weights instead."
+            )
+        self.values[node] = self._append(op, args, kwargs)
+
+    def _name(self, node: fx.Node) -> str:
+        target: Any = node.target
+        if isinstance(target, torch._ops.OpOverload):
+            own = {"aten.sym_size.int": "sym.size", "aten.sym_numel.default": "sym.numel"}
+            return own.get(str(target), OTHER_NAMES.get(str(target), str(target)))
+        if target is operator.getitem:
+            return "getitem"
+        if node.op == "call_function" and target in _INTEGER_NAMES:
+            return _INTEGER_NAMES[target]
+        if target in _COMPARISONS:
+            return "aten._assert_comparison"
+        raise GraphError(
+            f"Expected tensor operators but the network uses {getattr(target, '__name__', target)}; autocast, "
+            "enable_grad, checkpointing and control-flow blocks "
+            "inside forward cannot be shipped: remove them, or publish class path and weights instead."
+        )
+
+    def _append(self, op: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        self.nodes.append({"op": op, "args": args, "kwargs": kwargs})
+        return {"node": len(self.nodes) - 1}
+
+    @staticmethod
+    def _is_whole(op: str, args: tuple[Any, ...]) -> bool:
+        """A slice from the first to the last entry, as `x[:, 0]` makes them."""
+        return op == "aten.slice.Tensor" and args[2:] in ((0, _END), (None, None), (0, None), (None, _END))
+
+    @staticmethod
+    def _is_default(key: str, value: Any) -> bool:
+        return (key == "pin_memory" and not value) or (key == "layout" and value in (None, torch.strided))
+
+    def _value(self, value: Any, op: str) -> Any:
+        if isinstance(value, fx.Node):
+            if value in self.values:
+                return self.values[value]
+        elif value is None or isinstance(value, (bool, int, str)):
+            return value
+        elif isinstance(value, float):
+            return value if math.isfinite(value) else {"float": str(value)}
+        elif isinstance(value, complex):
+            return {"complex": [value.real, value.imag]}
+        elif isinstance(value, (list, tuple)):
+            return [self._value(inner, op) for inner in value]
+        elif isinstance(value, torch.dtype) and value in DTYPE_NAMES:
+            return {"dtype": "network" if value == self.dtype else DTYPE_NAMES[value]}
+        elif isinstance(value, torch.device):
+            return {"device": "input"}
+        elif isinstance(value, torch.memory_format):
+            return {"memory_format": MEMORY_FORMAT_NAMES[value]}
+        raise GraphError(
+            f"Expected tensors, numbers and names as arguments of {op} but got {type(value).__name__}; that part of "
+            "the network cannot be shipped without its class."
+        )
+
+    def _output(self, node: fx.Node) -> dict[str, Any]:
+        results: Any = node.args[0]
+        spec = self.program.call_spec.out_spec
+        if spec is None or not spec.is_leaf() or len(results) != 1 or not isinstance(results[0], fx.Node):
+            raise GraphError(
+                f"Expected a network that returns one tensor but got {len(results)} results in a container; return "
+                "a tensor."
+            )
+        fake = results[0].meta["val"]
+        names = {
+            str(size): name
+            for x, named in zip(self._fakes(), self.axes, strict=True)
+            for axis, name in named.items()
+            for size in [x.shape[axis]]
+        }
+        hints = [size if isinstance(size, int) else names.get(str(size)) for size in fake.shape]
+        if None in hints:
+            raise GraphError(
+                f"Expected an output whose axes are fixed or those of an input but got "
+                f"{list(map(str, fake.shape))}; reshape it to one row for each input."
+            )
+        return {"value": self.values[results[0]], "shape": hints, "dtype": DTYPE_NAMES[fake.dtype]}
+
+    def _fakes(self) -> list[Tensor]:
+        signature = self.program.graph_signature.input_specs
+        placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
+        return [
+            node.meta["val"]
+            for node, spec in zip(placeholders, signature, strict=True)
+            if spec.kind == InputKind.USER_INPUT
+        ]

@@ -1,0 +1,21 @@
+"""From latents to numbers and findings: pure functions, without a network and without a training."""
+
+from lightning_invariant.evaluation.comparison import Comparison, compare
+from lightning_invariant.evaluation.evaluate import Evaluation, evaluate
+from lightning_invariant.evaluation.findings import Finding, findings, repeats_training
+from lightning_invariant.evaluation.latents import Latents
+from lightning_invariant.evaluation.names import Name, headlines, names
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "Finding",
+    "Latents",
+    "Name",
+    "compare",
+    "evaluate",
+    "findings",
+    "headlines",
+    "names",
+    "repeats_training",
+]

@@ -1,0 +1,1 @@
+"""What every room of projections builds on, and the maps that serve any group."""

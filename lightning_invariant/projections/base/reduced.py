@@ -1,0 +1,290 @@
+"""The image of an action: a simpler representation with the same orbits, and fewer channels by random mixing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lightning_invariant.errors import GroupError
+from lightning_invariant.groups import Cyclic, Dihedral, Orthogonal, Product, Representation
+from lightning_invariant.groups.block import Trivial
+from lightning_invariant.groups.finite_blocks import Determinant, PlanarIrrep
+from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep, Outer, Vectors
+from lightning_invariant.guarantee import Guarantee, Separation
+from lightning_invariant.projections.base.joint import is_trivial
+from lightning_invariant.projections.base.projection import Projection
+from lightning_invariant.projections.base.templates import tight_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lightning_invariant.groups.block import Block
+
+
+MANY = 32
+"""Representations of more terms have neighbouring terms of one kind merged."""
+
+
+class Identity(Projection):
+    """The latent itself, where the group moves nothing.
+
+    Args:
+        representation: Of any group, each term trivial.
+
+    Raises:
+        GroupError: Some term moves.
+
+    Note:
+        Isometric, since every orbit is one latent.
+
+    Example:
+        >>> import torch
+        >>> Identity("SO3: 2x0")(torch.tensor([[1.0, 2.0]])).tolist()
+        [[1.0, 2.0]]
+    """
+
+    def __init__(self, representation: Representation | str) -> None:
+        super().__init__(representation)
+        if not moves_nothing(self.representation):
+            raise GroupError(f"Expected trivial terms but got '{self.representation}'; use choose.")
+        self.out_features = self.representation.size
+        self.guarantee = Guarantee(
+            group=str(self.representation.group),
+            separation=Separation.ISOMETRIC,
+            lipschitz=1.0,
+            distortion=1.0,
+            source="every orbit is one latent",
+        )
+
+    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The latents."""
+        return z
+
+
+class Reduced(Projection):
+    """A projection of the image of the action (see `image`), on the numbers of the latent in another order.
+
+    Args:
+        representation: What acts on the latents.
+        projection: A projection of `image(representation)`, or its `config()`.
+
+    Raises:
+        ValueError: The projection is for another representation.
+
+    Note:
+        That of the projection, since both actions have the same orbits.
+
+    Example:
+        >>> from lightning_invariant.projections import GramRoot
+        >>> Reduced("O2: 3x4", GramRoot("O2: 3x1")).out_features
+        6
+    """
+
+    order: Tensor | None
+
+    def __init__(self, representation: Representation | str, projection: Projection | Mapping[str, Any]) -> None:
+        super().__init__(representation)
+        self.projection = projection if isinstance(projection, Projection) else Projection.from_config(projection)
+        reduced, order = image(self.representation)
+        if self.projection.representation != reduced:
+            raise ValueError(f"Expected a projection of '{reduced}' but got '{self.projection.representation}'.")
+        self.register_buffer("order", order, persistent=False)
+        self.out_features = self.projection.out_features
+        self.guarantee = replace(self.projection.guarantee, group=str(self.representation.group))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Description of the projection."""
+        return {"projection": self.projection.config()}
+
+    def forward(self, z: Float[Tensor, "B *shape"], *beside: Tensor) -> Float[Tensor, "B K"]:
+        """Features.
+
+        Args:
+            z: Latents in any layout that fits the representation.
+            beside: What else the projection takes, such as a mask.
+        """
+        flat = self.representation.flatten(z)
+        return self.projection(flat if self.order is None else flat[:, self.order], *beside)
+
+    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
+        """Features of flat latents."""
+        return self.projection.project(z if self.order is None else z[:, self.order])
+
+
+class Mixed(Projection):
+    """A projection of fewer channels, each a random combination of the copies of one term.
+
+    Args:
+        representation: What acts on the latents.
+        projection: A projection of the same terms with fewer copies of some, or its `config()`.
+        seed: Seed of the combinations.
+
+    Raises:
+        ValueError: The projection's terms are not those of the representation, or it has more copies of one.
+
+    Note:
+        A fixed pair of different orbits stays a pair of different orbits for almost all combinations, so
+        the projection is at best pairwise. The combinations are orthogonal projections, scaled up so that norms are
+        kept in the mean; the Lipschitz bound is scaled alike.
+
+    References:
+        Darby et al. 2022 (2210.01705) for random mixing of channels.
+
+    Example:
+        >>> from lightning_invariant.projections import GramRoot
+        >>> P = Mixed("O3: 100 vectors", GramRoot("O3: 8 vectors"))
+        >>> P.out_features, P.guarantee.separation.words
+        (36, 'pairwise')
+    """
+
+    def __init__(
+        self, representation: Representation | str, projection: Projection | Mapping[str, Any], seed: int = 0
+    ) -> None:
+        super().__init__(representation)
+        self.projection = projection if isinstance(projection, Projection) else Projection.from_config(projection)
+        self.seed, fewer = seed, self.projection.representation
+        counts = [(block.copies, few.copies) for block, few in zip(self.representation, fewer, strict=False)]
+        if with_copies(self.representation, [few for _, few in counts]) != fewer or any(a < b for a, b in counts):
+            raise ValueError(f"Expected a projection of fewer copies of '{self.representation}' but got '{fewer}'.")
+        self.counts, stretch = counts, 1.0
+        for i, (copies, few) in enumerate(counts):
+            if few < copies:
+                scale = (copies / few) ** 0.5
+                self.register_buffer(f"mix{i}", tight_frame(copies, few, seed + i) * scale)
+                stretch = max(stretch, scale)
+        self.out_features = self.projection.out_features
+        held, mixes = self.projection.guarantee, any(few < copies for copies, few in counts)
+        self.guarantee = replace(
+            held,
+            separation=min(held.separation, Separation.PAIRWISE) if mixes else held.separation,
+            lipschitz=None if held.lipschitz is None else held.lipschitz * stretch,
+            distortion=None if mixes else held.distortion,
+            source=f"{held.source}; mixing: docstring of Mixed",
+            note=f"{held.note} Fixed pairs are told apart for almost all mixings of channels.".strip(),
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Description of the projection, and the seed."""
+        return {"projection": self.projection.config(), "seed": self.seed}
+
+    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
+        """Features of the combinations."""
+        work, parts = z.to(torch.promote_types(z.dtype, torch.float32)), []
+        for i, (block, part) in enumerate(zip(self.representation, self.representation.split(work), strict=True)):
+            if self.counts[i][1] < block.copies:
+                mix = self.get_buffer(f"mix{i}").to(part.dtype)
+                part = part @ mix if block.copies_last else mix.mT @ part
+            parts.append(part.flatten(1))
+        return self.projection.project(torch.cat(parts, dim=1)).to(z.dtype)
+
+
+def with_copies(representation: Representation, copies: list[int]) -> Representation:
+    """The same terms with other numbers of copies."""
+    blocks = tuple(replace(block, copies=n) for block, n in zip(representation, copies, strict=False))
+    return Representation(representation.group, blocks)
+
+
+def moves_nothing(representation: Representation) -> bool:
+    """Whether every element of the group leaves every latent alone."""
+    return representation.group.order == 1 or all(map(is_trivial, representation))
+
+
+def image(representation: Representation) -> tuple[Representation, Tensor | None]:
+    """The representation that is left when what acts as the identity is divided out of the group.
+
+    Factors of a product that move nothing are dropped, O(3) on even irreps becomes SO(3), and frequencies lose their
+    common divisor.
+
+    Returns:
+        A representation with the same orbits, and the order in which it takes the numbers of the latent; None if that
+        is as it is.
+
+    Example:
+        >>> [str(image(Representation.parse(text))[0]) for text in ("O2: 8x2 + 4x6", "O3: 4x1e", "C8: 2x2")]
+        ['O2: 8x1 + 4x3', 'SO3: 4x1', 'C4: 2x1']
+    """
+    if moves_nothing(representation):
+        return representation, None
+    order = None
+    if len(representation) > MANY:
+        representation = _merged(representation)
+    if isinstance(representation.group, Product):
+        representation, order = _without_idle_factors(representation)
+    group, blocks = representation.group, representation.blocks
+    if str(group) == "O3" and all(is_trivial(b) or (isinstance(b, DegreeIrrep) and b.parity == 1) for b in blocks):
+        turns = Orthogonal(3, special=True)
+        even = [
+            DegreeIrrep(turns, b.copies, b.degree) if isinstance(b, DegreeIrrep) else Trivial(turns, b.copies)
+            for b in blocks
+        ]
+        return Representation(turns, tuple(even)), order
+    common = math.gcd(*(_frequency(block) for block in blocks))
+    if isinstance(group, Orthogonal) and common > 1:
+        lower = [replace(b, frequency=b.frequency // common) if isinstance(b, FrequencyIrrep) else b for b in blocks]
+        return Representation(group, tuple(lower)), order
+    if isinstance(group, (Cyclic, Dihedral)) and (common := math.gcd(common, group.n)) > 1:
+        fewer = type(group)(group.n // common)
+        lower = [
+            replace(b, group=fewer, frequency=b.frequency // common)
+            if isinstance(b, PlanarIrrep)
+            else replace(b, group=fewer)
+            for b in blocks
+        ]
+        return Representation(fewer, tuple(lower)), order
+    return representation, order
+
+
+def _merged(representation: Representation) -> Representation:
+    """Neighbouring terms of one kind as one term; the latent stays as it is."""
+    blocks: list[Block] = []
+    for block in representation:
+        if blocks and not block.copies_last and replace(blocks[-1], copies=block.copies) == block:
+            blocks[-1] = replace(block, copies=blocks[-1].copies + block.copies)
+        else:
+            blocks.append(block)
+    return Representation(representation.group, tuple(blocks))
+
+
+def _frequency(block: Block) -> int:
+    """What the frequency of every turn is a multiple of; 0 where nothing turns."""
+    if isinstance(block, (FrequencyIrrep, PlanarIrrep)):
+        return block.frequency
+    if isinstance(block, Determinant) or is_trivial(block) or (block.dim == 1 and not isinstance(block, Vectors)):
+        return 0
+    return 1
+
+
+def _without_idle_factors(representation: Representation) -> tuple[Representation, Tensor | None]:
+    group = representation.group
+    assert isinstance(group, Product)
+    outers = [block for block in representation if isinstance(block, Outer)]
+    busy = [i for i in range(len(group.factors)) if any(not is_trivial(block.parts[i]) for block in outers)]
+    idle = [block.parts[i].dim for block in outers for i in range(len(group.factors)) if i not in busy]
+    if len(busy) == len(group.factors) or any(dim > 1 for dim in idle):
+        return representation, None
+    factors = tuple(group.factors[i] for i in busy)
+    left = factors[0] if len(factors) == 1 else Product(factors)
+    blocks: list[Block] = []
+    orders: list[Tensor] = []
+    for where, block in zip(representation.slices, representation, strict=True):
+        numbers = torch.arange(where.start, where.stop)
+        if is_trivial(block) or not isinstance(block, Outer):
+            blocks.append(Trivial(left, block.size))
+        elif len(busy) > 1:
+            blocks.append(Outer(left, block.copies, tuple(block.parts[i] for i in busy)))  # type: ignore[arg-type]
+        else:
+            blocks.append(replace(block.parts[busy[0]], copies=block.copies))
+            if blocks[-1].copies_last:
+                numbers = numbers.reshape(block.copies, -1).mT.flatten()
+        orders.append(numbers)
+    order = torch.cat(orders)
+    same = torch.equal(order, torch.arange(representation.size))
+    return Representation(left, tuple(blocks)), None if same else order

@@ -1,0 +1,1 @@
+"""Maps for any finite group, and for cyclic ones."""

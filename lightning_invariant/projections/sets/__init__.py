@@ -1,0 +1,1 @@
+"""Maps on sets of points, whose order does not matter."""

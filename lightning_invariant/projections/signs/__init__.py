@@ -1,0 +1,1 @@
+"""Maps for numbers, or eigenvectors, whose signs do not matter."""

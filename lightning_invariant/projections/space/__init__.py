@@ -1,0 +1,1 @@
+"""Maps for rotations and reflections of space."""

@@ -1,0 +1,42 @@
+"""A capture run by hand, without a Trainer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightning_invariant.batch import BatchReader
+from lightning_invariant.callback.capture.capture import Capture, Sizes
+from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.groups import Representation
+
+SIZES = Sizes(64, 32)
+
+
+def validated(module, batches, layer="encoder", representation="C4: 4 regular", *, sizes=SIZES, runs=1, **settings):
+    """Run validation steps under a capture; returns it with what it kept and what it said."""
+    said = {}
+    function = layer if callable(layer) else None
+    reader = LatentReader(
+        "f" if function else layer,
+        Representation.parse(representation),
+        settings.get("pick"),
+        settings.get("pool"),
+        ragged=settings.get("ragged", False),
+    )
+    capture = Capture(reader, function, settings.get("batch", BatchReader()), sizes, said.__setitem__)
+    capture.said = said
+    capture.begin_run()
+    for _ in range(runs):
+        capture.begin_validation(module, None, None)
+        with torch.no_grad():
+            for number, batch in enumerate(batches):
+                capture.begin_batch(module, batch, number, None, "validation_step")
+                module.validation_step(batch, number)
+                capture.end_batch(module, batch)
+    return capture
+
+
+@pytest.fixture(name="validated")
+def _validated():
+    return validated
