@@ -24,10 +24,6 @@ SHARED = {"Dataset", "DataLoader", "LightningDataModule", "Optimizer", "LRSchedu
 MUTE = ("log", "log_dict", "print", "manual_backward", "toggle_optimizer", "untoggle_optimizer")
 
 
-class CopyError(Exception):
-    """A network cannot be copied; the message says why."""
-
-
 @dataclass(frozen=True)
 class PrivateCopy:
     """A network to run forwards of our own on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -158,10 +158,6 @@ def vocabulary(group: Group) -> dict[str, Callable[[int | None], InputAction]]:
         # What is said of points and masks is said of their order, which other groups leave alone.
         words |= dict.fromkeys(("nodes", "points", "mask", "adjacency", "edge list"), lambda _: LeftAlone(group))
     return words
-
-
-def _about(group: Group, about: Literal["depth", "height", "width"], _: int | None) -> InputAction:
-    return VolumeAction(group, about=about)
 
 
 def read_word(text: str) -> tuple[str, int | None] | None:
