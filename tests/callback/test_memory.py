@@ -1,12 +1,11 @@
 """What is kept is bounded by the settings, not by the data."""
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.memory import linux_only, printed
+
 STREAM = """
-import resource, sys, torch
+import sys, torch
 from lightning_invariant.batch import BatchReader
 from lightning_invariant.callback.capture.capture import Capture, Sizes
 from lightning_invariant.callback.capture.latent import LatentReader
@@ -39,23 +38,14 @@ assert len(kept.calls) <= 3000
 kept.calls.close()
 assert len(kept.bank) == len(kept.calls) == 2000
 assert capture.way is not None and kept.positions.peek(1).item() == rows
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak())
 """
 
 
-def peak(rows: int, batch: int) -> float:
-    """Peak memory of a process that is shown so many rows, in MiB."""
-    done = subprocess.run(
-        [sys.executable, "-c", STREAM, str(rows), str(batch)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1]) / (1024 if sys.platform != "darwin" else 1024**2)
-
-
+@linux_only
 @pytest.mark.parametrize(
     ("few", "many", "batch"),
     [(10_000, 1_000_000, 5_000), pytest.param(10_000, 10_000_000, 1_000, marks=pytest.mark.slow)],
 )
 def test_the_peak_is_the_same_for_few_rows_and_many(few, many, batch):
-    pytest.importorskip("resource", reason="this system does not tell a process's peak memory")
-    assert peak(many, batch) < peak(few, batch) + 12
+    assert printed(STREAM, many, batch)[0] < printed(STREAM, few, batch)[0] + 12  # MiB

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +10,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, Nearest
 
 from lightning_invariant.probes import accuracy, knn_neighbours, knn_predict, knn_vote
 from lightning_invariant.probes.knn import _Index
+from tests.memory import linux_only, printed
 
 
 def blobs(count: int, size: int = 12, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -258,11 +256,9 @@ def test_bad_input_is_explained(arguments: dict[str, object], message: str) -> N
 
 
 MEMORY_PROBE = r"""
-import re, torch
-from pathlib import Path
+import torch
 from lightning_invariant.probes import knn_predict
 torch.set_num_threads(1)
-peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 bank, queries, labels = torch.randn(10_000, 512), torch.randn({queries}, 512), torch.arange(10_000) % 10
 knn_predict(bank[:500], labels[:500], queries[:300], metric="{metric}", weights="{weights}")
 before = peak()
@@ -270,7 +266,7 @@ if "{metric}" == "bare":
     (queries @ bank.T).topk(20)
 else:
     knn_predict(bank, labels, queries, metric="{metric}", weights="{weights}")
-print((peak() - before) / 1024)
+print(peak() - before)
 """
 
 
@@ -278,16 +274,16 @@ def extra_mebibytes(metric: str, weights: str = "uniform", queries: int = 2_000)
     script = MEMORY_PROBE.format(metric=metric, weights=weights, queries=queries)
     if metric == "bare":
         script = script.replace('queries[:300], metric="bare"', "queries[:300]")
-    return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+    return printed(script)[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@linux_only
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_extra_memory_stays_below_40_mebibytes(metric: str) -> None:
     assert extra_mebibytes(metric, "distance") < 40
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@linux_only
 def test_the_memory_measurement_sees_a_whole_distance_matrix() -> None:
     assert extra_mebibytes("bare") > 60
 
