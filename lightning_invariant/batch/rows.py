@@ -105,6 +105,17 @@ class RowLayout:
                 found[path] = as_tensor(value).movedim(max(axis, 0), 0)
         return found
 
+    def count_in(self, tree: Any) -> int:
+        """Return how many samples a tree of the kind that the layout was read off holds."""
+        if any(axis in (Role.GRAPH_INDEX, Role.GRAPHS) for axis in self.axes.values()):
+            graph = self.graph_index(tree)
+            return int(graph.max()) + 1 if graph is not None and len(graph) else 0
+        for path, value in _parts(tree, self.axes):
+            axis = self.axes.get(path, Role.CONSTANT)
+            if axis != Role.CONSTANT:
+                return len(value) if axis == Role.LIST else as_tensor(value).shape[max(axis, 0)]
+        return 0
+
     def select(self, tree: Any, indices: Sequence[int] | Tensor) -> Any:
         """Return the tree of some samples.
 

@@ -86,6 +86,7 @@ def test_what_was_taken_apart_is_joined_to_the_same(tree):
     turned = layout.select(tree, [3, 2, 1, 0])
     assert not same(turned, tree)
     assert same(layout.select(turned, [3, 2, 1, 0]), tree)
+    assert [layout.count_in(part) for part in (tree, *parts)] == [B, 1, 2, 1]
 
 
 def test_edges_follow_their_nodes():
@@ -140,7 +141,7 @@ def test_pytorch_geometric_batches():
     layout = rows(tree, 3)[0]
     taken = layout.select(tree, [2, 0])
     assert taken["data"].y.tolist() == [4, 2]
-    assert taken["data"].num_graphs == 2
+    assert taken["data"].num_graphs == layout.count_in(taken) == 2
     joined = layout.join([layout.select(tree, [0]), layout.select(tree, [1, 2])])
     assert all(torch.equal(a, b) for a, b in zip(leaves(joined).values(), leaves(tree).values(), strict=True))
     assert layout.graph_index(tree).tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2]

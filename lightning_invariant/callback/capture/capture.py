@@ -27,7 +27,13 @@ from lightning_invariant.callback.capture.frames import (
 from lightning_invariant.callback.capture.latent import LatentReader, find_layer, way_to
 from lightning_invariant.callback.capture.private_copy import PrivateCopy, random_snapshot
 from lightning_invariant.callback.capture.recorder import CallRecorder, FullRecorder
-from lightning_invariant.callback.capture.samples import CallSample, Positions, Reservoir, flat_loaders, row_count
+from lightning_invariant.callback.capture.samples import (
+    CallSample,
+    Positions,
+    Reservoir,
+    flat_loaders,
+    priority,
+)
 from lightning_invariant.callback.capture.trial import Step, Trial, copy_for, likeliest
 from lightning_invariant.errors import LayerError
 
@@ -81,6 +87,7 @@ class _Batch:
     arguments: Arguments | None = None
     rows: Tensor | None = None
     z: Tensor | None = None
+    numbered: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass
@@ -288,10 +295,12 @@ class Capture:
         if way.layout is None or not way.by_rows:
             now.arguments = clone(given)
             return
-        count = row_count(way.layout, given)
+        count = way.layout.count_in(given)
         calls = self._of(now.loader).calls
-        _, keys = self._peek(now, count)
-        wanted = torch.arange(count) if not way.recorded else calls.wants(keys) if calls is not None else None
+        if not way.recorded:
+            wanted = torch.arange(count)  # all of them are encoded
+        else:
+            wanted = None if calls is None else calls.wants(self._peek(now, count)[1])
         now.rows = wanted
         if wanted is not None and len(wanted):
             now.arguments = clone(given) if len(wanted) == count else way.layout.select(given, wanted)
@@ -327,12 +336,12 @@ class Capture:
         if self.copied is None:
             self.copied = self.copy_of(network)
         if self.way.layout is not None and self.way.by_rows:
-            now.rows = torch.arange(row_count(self.way.layout, given))
+            now.rows = torch.arange(self.way.layout.count_in(given))
 
     def _few(self, way: Way, given: Arguments) -> Arguments:
         if way.layout is None or not way.by_rows:
             return clone(given)
-        return way.layout.select(given, torch.arange(min(FEW, row_count(way.layout, given))))
+        return way.layout.select(given, torch.arange(min(FEW, way.layout.count_in(given))))
 
     def _encode(self, now: _Batch) -> None:
         assert self.copied is not None
@@ -346,26 +355,28 @@ class Capture:
             calls = (
                 None
                 if self.way is None
-                else CallSample(sizes.queries, MAX_BYTES, seed, self.way.layout if self.way.by_rows else None)
+                else CallSample(sizes.queries, MAX_BYTES, self.way.layout if self.way.by_rows else None)
             )
             self.kept[loader] = Kept(Reservoir(sizes.bank, MAX_BYTES, seed), calls, self._numbers[loader])
         return self.kept[loader]
 
     def _peek(self, now: _Batch, count: int) -> tuple[Tensor, Tensor]:
-        """Positions of the next rows, and what their choice depends on."""
-        numbers = self._of(now.loader).positions
-        positions = numbers.peek(count)
-        if self.way is None or self.way.by_rows:
-            return positions, positions
-        return positions, torch.full_like(positions, now.number * numbers.processes + numbers.process)
+        """Positions of the next rows, and their priorities, which are one for a call that is kept whole."""
+        if now.numbered is None or len(now.numbered[0]) != count:
+            numbers = self._of(now.loader).positions
+            positions = keys = numbers.peek(count)
+            if self.way is not None and not self.way.by_rows:
+                keys = torch.full_like(positions, now.number * numbers.processes + numbers.process)
+            now.numbered = positions, priority(self._of(now.loader).bank.seed, keys)
+        return now.numbered
 
     def _keep(self, now: _Batch) -> None:
         assert now.z is not None
         self.device = now.z.device
         kept, count = self._of(now.loader), len(now.z)
         used = self._used(now, count)
-        positions, keys = self._peek(now, count)
-        real = kept.positions.real(positions) & (torch.arange(count) < used)
+        positions, priorities = self._peek(now, count)
+        real = kept.positions.real(positions)
         kept.positions.next(count)
         columns = {"z": now.z[:used]}
         for name, column in (("y", now.labels), ("group", now.groups)):
@@ -377,28 +388,33 @@ class Capture:
                     f"{'labels' if name == 'y' else 'groups'} were left out: expected one for each of {used} latents "
                     f"of {self.reader.layer!r} but got {len(column)}.",
                 )
-        real_rows = real[:used]
-        columns = {name: column[real_rows.to(column.device)] for name, column in columns.items()}
-        kept.bank.add(columns, positions[:used][real_rows], keys[:used][real_rows])
-        if kept.calls is None or now.arguments is None:
+        if real is None:
+            kept.bank.add(columns, positions[:used], priorities[:used])
+        else:
+            columns = {name: column[real[:used].to(column.device)] for name, column in columns.items()}
+            kept.bank.add(columns, positions[:used][real[:used]], priorities[:used][real[:used]])
+        if kept.calls is None or now.arguments is None or self.way is None:
             return
-        if self.way is not None and not self.way.by_rows:
-            if len(kept.calls.wants(keys)):
-                kept.calls.add(to_device(now.arguments, "cpu"), positions, keys)
-            return
-        self._keep_rows(kept.calls, now, positions, keys, real)
+        if not self.way.by_rows:
+            if len(kept.calls.wants(priorities)):
+                kept.calls.add(to_device(now.arguments, "cpu"), positions, priorities)
+        elif now.rows is not None and self.way.layout is not None:
+            rows = now.rows if self.way.recorded else kept.calls.wants(priorities)
+            rows = rows[rows < used] if used < count else rows
+            self._keep_rows(kept.calls, now, rows if real is None else rows[real[rows]])
 
-    def _keep_rows(self, calls: CallSample, now: _Batch, positions: Tensor, keys: Tensor, real: Tensor) -> None:
-        rows, layout = now.rows, None if self.way is None else self.way.layout
-        if rows is None or layout is None:
+    def _keep_rows(self, calls: CallSample, now: _Batch, rows: Tensor) -> None:
+        """Keep rows of the arguments, of which `now` has some or all."""
+        assert now.rows is not None
+        assert now.numbered is not None
+        assert self.way is not None
+        if not len(rows):
             return
-        wanted = torch.isin(rows, calls.wants(keys)) & real[rows]
-        inside = wanted.nonzero()[:, 0]
-        if len(inside):
-            chosen = now.arguments
-            if len(inside) < len(rows):
-                chosen = clone(layout.select(chosen, inside))
-            calls.add(to_device(chosen, "cpu"), positions[rows[inside]], keys[rows[inside]])
+        arguments, (positions, priorities) = now.arguments, now.numbered
+        if len(rows) < len(now.rows):
+            assert self.way.layout is not None
+            arguments = clone(self.way.layout.select(arguments, torch.isin(now.rows, rows).nonzero()[:, 0]))
+        calls.add(to_device(arguments, "cpu"), positions[rows], priorities[rows])
 
     def _used(self, now: _Batch, count: int) -> int:
         """Of views of the same samples that went through the layer as one batch the first counts."""

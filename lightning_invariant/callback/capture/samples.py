@@ -59,9 +59,11 @@ class Positions:
         """Count rows."""
         self.seen += rows
 
-    def real(self, places: Int64[Tensor, "rows"]) -> Bool[Tensor, "rows"]:
-        """Whether each place is that of a row, and not of one that a sampler repeats at the end."""
-        return places < self.length if self.length is not None else torch.ones(len(places), dtype=torch.bool)
+    def real(self, places: Int64[Tensor, "rows"]) -> Bool[Tensor, "rows"] | None:
+        """Whether each place is that of a row, and not of one that a sampler repeats at the end; None if all are."""
+        if self.length is None or self.seen + len(places) <= self.length // self.processes:
+            return None
+        return places < self.length
 
 
 def flat_loaders(loaders: Any) -> list[Any]:
@@ -149,14 +151,14 @@ class Reservoir:
         self,
         columns: Mapping[str, Tensor],
         positions: Int64[Tensor, "rows"] | None = None,
-        keys: Int64[Tensor, "rows"] | None = None,
+        priorities: Int64[Tensor, "rows"] | None = None,
     ) -> None:
         """Offer a batch of rows.
 
         Args:
             columns: Tensors of one length; every call has the same names and row shapes.
             positions: Of the rows in the whole stream, each once; None where all of the stream comes this way.
-            keys: What the choice depends on, such as the number of each row's batch; the positions if None.
+            priorities: Of the rows, least first; those of the positions if None.
 
         Raises:
             ValueError: Lengths, names, or row shapes differ.
@@ -175,7 +177,8 @@ class Reservoir:
         if positions is None:
             positions = torch.arange(self.seen, self.seen + rows)
         self.seen += rows
-        priorities = priority(self.seed, positions if keys is None else keys)
+        if priorities is None:
+            priorities = priority(self.seed, positions)
         source, target = self._places(priorities)
         if len(source):
             self._priorities[target], self._positions[target] = priorities[source], positions[source]
@@ -252,12 +255,11 @@ class CallSample:
     Args:
         capacity: Rows kept; whole calls may exceed it by the last one.
         max_bytes: Bound on the memory of what is kept.
-        seed: Of the choice of rows.
         layout: Which arguments have rows; None to keep whole calls.
     """
 
-    def __init__(self, capacity: int, max_bytes: int, seed: int, layout: RowLayout | None) -> None:
-        self.capacity, self.max_bytes, self.seed, self.layout = capacity, max_bytes, seed, layout
+    def __init__(self, capacity: int, max_bytes: int, layout: RowLayout | None) -> None:
+        self.capacity, self.max_bytes, self.layout = capacity, max_bytes, layout
         self.slices: list[Slice] = []
         self.cut = False
         self._priorities = torch.empty(0, dtype=torch.int64)
@@ -265,23 +267,23 @@ class CallSample:
     def __len__(self) -> int:
         return sum(len(part.positions) for part in self.slices)
 
-    def wants(self, keys: Tensor) -> Tensor:
+    def wants(self, priorities: Tensor) -> Tensor:
         """Return the indices of the offered rows that would be kept.
 
         Args:
-            keys: What the choice depends on: positions, or of whole calls the number of the batch for every row.
+            priorities: Of the rows, least first; those of one whole call are the same.
         """
         if len(self._priorities) < self.capacity:
-            return torch.arange(len(keys))
-        return (priority(self.seed, keys) < self._priorities.max()).nonzero()[:, 0]
+            return torch.arange(len(priorities))
+        return (priorities < self._priorities.max()).nonzero()[:, 0]
 
-    def add(self, arguments: Any, positions: Tensor, keys: Tensor) -> None:
+    def add(self, arguments: Any, positions: Tensor, priorities: Tensor) -> None:
         """Keep rows of a call that `wants` has asked for.
 
         Args:
             arguments: Of these rows only, or of the whole call; copies.
             positions: Of the rows.
-            keys: As in `wants`.
+            priorities: As in `wants`.
         """
         if not len(positions):
             return
@@ -290,7 +292,7 @@ class CallSample:
             room = max(1, int(self.max_bytes // max(1, size / len(positions))))
             self.cut, self.capacity = room < self.capacity, min(self.capacity, room)
         self.slices.append(Slice(arguments, positions))
-        self._priorities = torch.cat([self._priorities, priority(self.seed, keys)])
+        self._priorities = torch.cat([self._priorities, priorities])
         if self.layout is None:
             self._drop_calls()
         elif len(self._priorities) > 1.5 * self.capacity:
@@ -378,12 +380,3 @@ class CallSample:
             start = int(firsts[worst])
             self._priorities = torch.cat([self._priorities[:start], self._priorities[start + sizes[worst] :]])
             del self.slices[worst]
-
-
-def row_count(layout: RowLayout, tree: Any) -> int:
-    """Return how many samples a tree of the layout's kind holds."""
-    graph = layout.graph_index(tree)
-    if graph is not None:
-        return int(graph.max()) + 1 if len(graph) else 0
-    members = layout.members(tree)
-    return len(next(iter(members.values()))) if members else 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_invariant.callback.capture.samples import Reservoir
+from lightning_invariant.callback.capture.samples import Positions, Reservoir
 
 
 def stream(reservoir, rows, batch=7):
@@ -86,3 +86,14 @@ def test_an_empty_batch_changes_nothing():
     kept = stream(Reservoir(10), 7)
     kept.add({"x": torch.ones(0, 3), "y": torch.ones(0, dtype=torch.int64)})
     assert len(kept) == 7
+
+
+@pytest.mark.parametrize("process", [0, 1, 2])
+def test_rows_that_a_sampler_repeats_are_not_real(process):
+    numbers, found = Positions(3, process, length=10), []
+    for rows in (3, 1):  # 12 rows are dealt out, of which the sampler repeats two
+        places = numbers.peek(rows)
+        real = numbers.real(places)
+        found += places.tolist() if real is None else places[real].tolist()
+        numbers.next(rows)
+    assert found == list(range(process, 10, 3))
