@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
+# escnn needs an older numpy, so guests have an environment of their own.
+GUESTS := .venv-guests
+GUEST_PIP := $(GUESTS)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo figures test test-slow lint types bench paper clean
+.PHONY: help demo figures test test-guests test-slow lint types bench paper clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +26,9 @@ figures: demo ## run the demo and keep its figures, its picture and the bundled 
 
 test: $(VENV)/.dev ## run the test suite; make test ARGS="-k hub" passes arguments on
 	$(BIN)/python -m pytest $(ARGS)
+
+test-guests: $(GUESTS)/.all ## run what needs escnn, PyTorch Geometric, transformers, egnn-pytorch or sevenn
+	$(GUESTS)/bin/python -m pytest $(if $(ARGS),$(ARGS),tests/guests tests/batch tests/groups/actions)
 
 test-slow: $(VENV)/.dev ## run the long tests too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
@@ -50,7 +56,7 @@ paper: $(VENV)/.dev ## the recipes' tables with five seeds: hours; ARGS="--quick
 	$(BIN)/python -m benchmarks.paper $(ARGS)
 
 clean: ## remove the environment and what runs left
-	rm -rf $(VENV) runs build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GUESTS) runs build dist .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -65,3 +71,12 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "installing lightning-invariant with what the tests need ..."
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.all
+
+$(GUESTS)/.all: pyproject.toml constraints.txt tests/guests/requirements.txt
+	@echo "installing lightning-invariant with the libraries that it works with ..."
+	$(PYTHON) -m venv $(GUESTS)
+	$(GUEST_PIP) "$$(grep -o '^torch==[0-9.]*' constraints.txt)"
+	$(GUEST_PIP) --editable ".[all]" lightning pytest hypothesis --requirement tests/guests/requirements.txt
+	@for guest in torch-geometric transformers egnn-pytorch sevenn "--no-deps escnn"; do \
+	  $(GUEST_PIP) $$guest || echo "$$guest could not be installed: its tests are skipped"; done
+	@touch $@
