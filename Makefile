@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 ARGS ?=
 # escnn needs an older numpy, so guests have an environment of their own.
 GUESTS := .venv-guests
-GUEST_PIP := $(GUESTS)/bin/python -m pip install --quiet --disable-pip-version-check
+GUEST_PIP := $(GUESTS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/guests/limits.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo figures test test-guests test-slow lint types bench paper clean
@@ -72,11 +72,12 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.all
 
-$(GUESTS)/.all: pyproject.toml constraints.txt tests/guests/requirements.txt
+$(GUESTS)/.all: pyproject.toml constraints.txt tests/guests/limits.txt
 	@echo "installing lightning-invariant with the libraries that it works with ..."
 	$(PYTHON) -m venv $(GUESTS)
 	$(GUEST_PIP) "$$(grep -o '^torch==[0-9.]*' constraints.txt)"
-	$(GUEST_PIP) --editable ".[all]" lightning pytest hypothesis --requirement tests/guests/requirements.txt
-	@for guest in torch-geometric transformers egnn-pytorch sevenn "--no-deps escnn"; do \
+	$(GUEST_PIP) --editable ".[all]" lightning pytest hypothesis
+	@for guest in torch-geometric transformers egnn-pytorch sevenn kornia \
+	    "autograd joblib lie-learn pymanopt scipy" "--no-deps escnn"; do \
 	  $(GUEST_PIP) $$guest || echo "$$guest could not be installed: its tests are skipped"; done
 	@touch $@
