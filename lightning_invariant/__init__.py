@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from lightning_invariant.batch import BatchReader
     from lightning_invariant.callback import Export, HubExport, InvariantCallback
     from lightning_invariant.encoder import InvariantEncoder, export_encoder
+    from lightning_invariant.evaluation import find_representation
     from lightning_invariant.groups import Representation
     from lightning_invariant.guarantee import Guarantee, Separation
+    from lightning_invariant.orbit_layer import OrbitLayer
     from lightning_invariant.probes import KNN
     from lightning_invariant.projections import Projection, choose
 
@@ -25,11 +27,13 @@ _HOMES = {
     "InvariantCallback": "callback",
     "InvariantEncoder": "encoder",
     "KNN": "probes",
+    "OrbitLayer": "orbit_layer",
     "Projection": "projections",
     "Representation": "groups",
     "Separation": "guarantee",
     "choose": "projections",
     "export_encoder": "encoder",
+    "find_representation": "evaluation",
 }
 
 __all__ = [
@@ -40,11 +44,13 @@ __all__ = [
     "HubExport",
     "InvariantCallback",
     "InvariantEncoder",
+    "OrbitLayer",
     "Projection",
     "Representation",
     "Separation",
     "choose",
     "export_encoder",
+    "find_representation",
 ]
 
 

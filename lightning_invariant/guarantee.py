@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import IntEnum
 from typing import Any, Literal
 
-Invariance = Literal["exact", "sampled"]
+Invariance = Literal["exact", "estimated", "sampled"]
+_WEAKER = ("exact", "estimated", "sampled")
 
 
 class Separation(IntEnum):
@@ -46,7 +47,8 @@ class Guarantee:
     Args:
         group: The group, as a string such as "C8".
         separation: How well different orbits are told apart.
-        invariance: "exact", or "sampled" when only sampled transforms were averaged.
+        invariance: "exact", "estimated" when it holds for an action that was estimated from latents, or "sampled" when
+            only sampled transforms were averaged.
         lipschitz: Upper bound on feature distance over orbit distance; None if there is none or it is not known.
         distortion: Upper bound on the largest over the smallest such ratio, at least 1; None if not known.
         continuous: Whether nearby latents always have nearby features.
@@ -70,8 +72,8 @@ class Guarantee:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "separation", Separation(self.separation))
-        if self.invariance not in ("exact", "sampled"):
-            raise ValueError(f"Expected invariance 'exact' or 'sampled' but got {self.invariance!r}.")
+        if self.invariance not in _WEAKER:
+            raise ValueError(f"Expected invariance 'exact', 'estimated' or 'sampled' but got {self.invariance!r}.")
         if self.distortion is not None and self.distortion < 1:
             raise ValueError(f"Expected a distortion bound of at least 1 but got {self.distortion}.")
         if self.separation is Separation.ISOMETRIC and self.distortion not in (None, 1.0):
@@ -86,7 +88,7 @@ class Guarantee:
         return replace(
             self,
             separation=separation,
-            invariance="exact" if self.invariance == other.invariance == "exact" else "sampled",
+            invariance=weakest([self.invariance, other.invariance]),
             lipschitz=_product(self.lipschitz, other.lipschitz),
             distortion=_product(self.distortion, other.distortion),
             continuous=self.continuous and other.continuous,
@@ -116,9 +118,23 @@ class Guarantee:
 
     def __str__(self) -> str:
         bound = f", distortion at most {self.distortion:.4g}" if self.distortion not in (None, 1.0) else ""
-        how = "invariant" if self.invariance == "exact" else "approximately invariant (sampled)"
+        how = {
+            "exact": "invariant",
+            "estimated": "invariant, as far as the action was estimated,",
+            "sampled": "approximately invariant (sampled)",
+        }[self.invariance]
         smooth = "" if self.continuous else ", not continuous"
         return f"{how} under {self.group}, {self.separation.words}{bound}{smooth}"
+
+
+def weakest(kinds: Iterable[Invariance]) -> Invariance:
+    """Return the kind of invariance that several maps have together.
+
+    Example:
+        >>> weakest(["exact", "estimated"])
+        'estimated'
+    """
+    return max(kinds, key=_WEAKER.index)
 
 
 def _product(a: float | None, b: float | None) -> float | None:

@@ -13,6 +13,8 @@ ORDER = [
     "guarantee",
     "batch",
     "groups",
+    "guests",
+    "orbit_layer",
     "projections",
     "quotient",
     "metrics",

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -50,3 +51,12 @@ def test_unreadable_data_is_refused(data):
 
 def test_it_reads_as_a_sentence():
     assert str(STRONG) == "invariant under C4, bi-Lipschitz, distortion at most 3"
+
+
+def test_what_is_estimated_is_no_longer_exact_and_says_so():
+    exact = Guarantee(group="C4", separation=Separation.INJECTIVE)
+    estimated = replace(exact, invariance="estimated")
+    assert exact.then(estimated).invariance == estimated.then(exact).invariance == "estimated"
+    assert estimated.then(replace(exact, invariance="sampled")).invariance == "sampled"
+    assert str(estimated).startswith("invariant, as far as the action was estimated, under C4")
+    assert Guarantee.from_dict(estimated.to_dict()) == estimated

@@ -24,6 +24,8 @@ ERROR = "invariance error"
 READING = """Probes know inputs as they come and are asked about validation inputs that random group elements
 transformed. The invariance error is relative to the mean distance between different samples."""
 PLACEHOLDER = "path/or/repository"
+OF_GRAPHS, GRAPH_OF_NODE = "GraphReadout", "batch"
+"""The projection whose network takes nodes, and what its last input is called: the graph of each node."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def model_card(
     guarantee, name = projection.guarantee, _line(card.name or title)
     inputs = description["inputs"]
     names = input_names(len(inputs), description.get(MASK))
+    if description["projection"].get("name") == OF_GRAPHS:
+        names[-1] = GRAPH_OF_NODE
     shown = [
         f"{spec['dtype']}, shape {_sizes(spec)}" + (", which points exist" if name == MASK else "")
         for name, spec in zip(names, inputs, strict=True)
@@ -199,6 +203,7 @@ def _sizes(spec: Mapping[str, Any]) -> str:
 def _filled(name: str, spec: Mapping[str, Any]) -> str:
     sizes = ", ".join(str(size if isinstance(size, int) else 2) for size in spec["shape"])
     fill, what = ("ones", "which points exist") if name == MASK else ("zeros", "a batch of your inputs")
+    what = "the graph of each node, ascending from 0" if name == GRAPH_OF_NODE else what
     return f"torch.{fill}({sizes}, dtype=torch.{spec['dtype']})  # {what}, shape {_sizes(spec)}"
 
 

@@ -114,6 +114,10 @@ class BatchReader:
             return f"{name}, {labels.shape[1]} values a sample"
         return f"{name}, values" if labels.is_floating_point() else f"{name}, {len(labels.unique())} classes"
 
+    def has_labels(self, batch: Any, rows: int | None = None) -> bool:
+        """Whether labels were named, or are found; arguments as of `labels`."""
+        return self.labels_at is not None or self._find(batch, rows)[0] is not None
+
     def decide(self, batch: Any, rows: int | None = None) -> BatchReader:
         """Return a reader that takes the labels of every batch from where it finds them in this one."""
         if self.labels_at is not None:
@@ -324,8 +328,9 @@ def _get(batch: Any, where: Where, name: str) -> Any:
         return _inner(batch)[where]
     steps = _steps(str(where))
     value = _inner(batch)
-    if len(steps) > 1 and steps[0] == "batch" and not (isinstance(value, Mapping) and "batch" in value):
-        steps = steps[1:]
+    if len(steps) > 1 and steps[0] == "batch":
+        inside = isinstance(value, Mapping) and "batch" in value and steps[1] not in value
+        steps = steps if inside else steps[1:]
     for step in steps:
         value = _step(value, step, name, batch)
     return value

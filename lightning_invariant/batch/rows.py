@@ -188,7 +188,9 @@ class RowLayout:
         return None
 
     def _graph_selection(self, tree: Any, index: Tensor) -> Any:
-        graph = None if Role.GRAPHS in self.axes.values() else self.graph_index(tree)
+        whole = tuple(f"{path}." for path, axis in self.axes.items() if axis == Role.GRAPHS)
+        listed = any(axis == Role.GRAPH_INDEX and not path.startswith(whole) for path, axis in self.axes.items())
+        graph = self.graph_index(tree) if listed else None
         if graph is None:
             return None
         index = index.to(graph.device)
@@ -355,6 +357,20 @@ def _is_graph_index(path: str, t: Tensor, count: int) -> bool:
     if t.dim() != 1 or t.dtype != torch.int64 or len(t) <= count or "batch" not in last_name(path):
         return False
     return bool((t.diff() >= 0).all()) and int(t[0]) == 0 and int(t[-1]) == count - 1
+
+
+def graph_of_nodes(tree: Any) -> Tensor | None:
+    """Return the graph of each node, (N,), where a tree holds graphs in one long list of nodes; else None.
+
+    Args:
+        tree: A batch, or the arguments of a call. The batch vector is known by its own name, such as "batch".
+    """
+    for path, value in walk(tree):
+        if is_leaf(value) and "batch" in path and (not path.endswith("]") or path.endswith(("']", '"]'))):
+            vector = as_tensor(value)
+            if vector.dim() == 1 and len(vector) and _is_graph_index(path, vector, int(vector[-1]) + 1):
+                return vector
+    return None
 
 
 def _is_within(t: Tensor, nodes: int) -> bool:

@@ -20,6 +20,8 @@ from lightning_invariant.errors import BatchError
 DEPTH = 16
 """Containers inside containers that are opened; deeper ones count as one opaque value."""
 Function = Callable[[str, Any], Any]
+DESCRIPTIONS = ("FieldType",)
+"""Names of classes that describe tensors beside them and hold none: they are shared, never opened or copied."""
 _CLOSED = (str, bytes, int, float, complex, type, ModuleType, FunctionType, BuiltinFunctionType, MethodType)
 
 
@@ -212,7 +214,7 @@ def open_container(node: Any) -> list[Child] | None:
     Args:
         node: Any value.
     """
-    if node is None or is_leaf(node) or isinstance(node, (*_CLOSED, nn.Module)):
+    if node is None or is_leaf(node) or isinstance(node, (*_CLOSED, nn.Module)) or _describes(node):
         return None
     if isinstance(node, Mapping):
         return [Child(key, "key", node[key]) for key in node]
@@ -297,13 +299,17 @@ def _attributes(node: Any) -> list[Child] | None:
     return children if any(is_leaf(c.value) or isinstance(c.value, (list, tuple, Mapping)) for c in children) else None
 
 
+def _describes(value: Any) -> bool:
+    return type(value).__name__ in DESCRIPTIONS
+
+
 def _slots(base: type) -> tuple[str, ...]:
     slots = base.__dict__.get("__slots__", ())
     return tuple(name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
 
 
 def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
-    if value is None or isinstance(value, _CLOSED):
+    if value is None or isinstance(value, _CLOSED) or _describes(value):
         return value
     try:
         return copy.deepcopy(value, memo)

@@ -11,6 +11,7 @@ from lightning_invariant.batch import BatchReader
 from lightning_invariant.callback.arguments import Arguments
 from lightning_invariant.callback.capture.frames import LatentFunction
 from lightning_invariant.callback.capture.latent import Pool
+from lightning_invariant.callback.capture.nodes import Readout
 from lightning_invariant.callback.export import Export, Exporter, HubExport
 from lightning_invariant.callback.report.illustrate import Figures
 from lightning_invariant.callback.report.reporter import Reporter
@@ -27,6 +28,7 @@ from lightning_invariant.errors import InvariantError
 from lightning_invariant.evaluation import repeats_training
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.actions import InputAction
+from lightning_invariant.orbit_layer import OrbitLayer
 from lightning_invariant.probes import KNN
 from lightning_invariant.projections import Projection
 from lightning_invariant.tracking import Report, publish
@@ -54,17 +56,22 @@ class InvariantCallback(Callback):
     as a finding.
 
     Args:
-        layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder"; or a function of
-            the LightningModule and a batch that gives the latent.
-        representation: How the symmetry acts on the latent, such as "C4: 16 regular".
+        layer: Name of the layer whose output is the latent, as in `named_modules`, such as "encoder";
+            `OrbitLayer("encoder", "C8")` for its outputs under all elements of a group, where the network is not
+            equivariant; or a function of the LightningModule and a batch that gives the latent.
+        representation: How the symmetry acts on the latent, such as "C4: 16 regular"; None to read it off the layer or
+            its output, where they are escnn's or e3nn's, or off the projection; or a group alone, such as
+            "C4: find", to find that from the latents (docs/find.md).
         projection: The invariant map; None for the best that is known (`choose`).
         action: How the group transforms the arguments that lead to the layer: an `InputAction`, a mapping of their
             names to rules such as {"pos": "vectors", "z": "points"}, or a function of input and elements; None to find
             that by group, name and shape. What was found is said once.
         pick: Index, key or function that takes the latent out of a tuple or dict that the layer gives; such as
             `lambda tokens: tokens[:, 0]` for a class token.
-        pool: "mean" or "max" over the positions of a feature map or the tokens of a sequence; None if the latent has
-            none.
+        pool: "mean" or "max" of the latents at the positions of a feature map or the tokens of a sequence. Where each
+            node of a graph has a latent of its own, "readout sum" or "readout mean" of the features of a graph's nodes.
+            None if the latent has no positions, or each node is a sample. Maps of escnn whose representation is read
+            off them are averaged.
         batch: Reads labels, groups of samples and masks off a batch where that cannot be found by itself.
         probes: Probes by name: "knn", "weighted_knn", "cosine_knn", "weighted_cosine_knn", "linear" (ridge),
             "logistic"; or `KNN(k=5, metric="cosine")`.
@@ -94,12 +101,12 @@ class InvariantCallback(Callback):
 
     def __init__(
         self,
-        layer: str | LatentFunction,
-        representation: str | Representation,
+        layer: str | LatentFunction | OrbitLayer,
+        representation: str | Representation | None = None,
         projection: Projection | None = None,
         action: InputAction | Mapping[str, Any] | Callable[..., Any] | None = None,
         pick: Callable[[Any], Any] | int | str | None = None,
-        pool: Pool | None = None,
+        pool: Pool | Readout | None = None,
         batch: BatchReader | None = None,
         probes: Sequence[str | KNN] = ("knn", "linear"),
         sample_size: int = 1000,
@@ -113,7 +120,7 @@ class InvariantCallback(Callback):
     ) -> None:
         super().__init__()
         given = Arguments(layer, representation, projection, action, pick, pool, batch)
-        self.representation, self.projection, self.layer = given.representation, given.projection, given.layer_name
+        self._given, self.layer = given, given.layer_name
         given.require_settings(probes, sample_size, bank_size, every_n_validations, figures, prefix)
         self.prefix, self.every_n_validations = prefix, every_n_validations
         self.report: Report | None = None
@@ -128,9 +135,20 @@ class InvariantCallback(Callback):
         self._folder: str | None = None
 
     @property
+    def representation(self) -> Representation | None:
+        """How the symmetry acts on the latent; None until that was read off the layer."""
+        return self._given.representation
+
+    @property
+    def projection(self) -> Projection | None:
+        """The invariant map; None until it is known how the symmetry acts."""
+        return self._given.projection if self._given.symmetry.is_known else None
+
+    @property
     def state_key(self) -> str:
         """Tell callbacks on several layers apart in a checkpoint."""
-        return self._generate_state_key(layer=self.layer, representation=str(self.representation), prefix=self.prefix)
+        declared = str(self._given.symmetry.declared)
+        return self._generate_state_key(layer=self.layer, representation=declared, prefix=self.prefix)
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values from which `lightning-invariant export` makes the encoder out of a checkpoint."""
@@ -148,7 +166,8 @@ class InvariantCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise whatever can be known to be wrong before the first step."""
         self._begin_run(pl_module, fitting=True)
-        self._capture.find(pl_module)
+        checked = trainer.enable_validation and trainer.num_sanity_val_steps != 0
+        self._given.symmetry.look(self._capture.find(pl_module), last=not checked)
         self._exporter.begin(trainer)
         folder = files_folder(trainer)  # a collective call: on every process
         if trainer.is_global_zero:
@@ -209,12 +228,15 @@ class InvariantCallback(Callback):
             if not trainer.sanity_checking:
                 self._validations += 1
             return
+        if trainer.sanity_checking:
+            with self._budget.spending():
+                self._capture.detach()
+                self._reporter.check(self._monitored(trainer))
+            self._exporter.rehearse(trainer, pl_module)
+            self._capture.release()
+            return
         with self._budget.spending():
             self._capture.detach()
-            if trainer.sanity_checking:
-                self._reporter.check(self._monitored(trainer))
-                self._capture.release()
-                return
             self._validations += 1
             if self._fitting and self._validations == 1 and (share := repeated_share(trainer)):
                 self._findings.add(*repeats_training(share))
@@ -241,8 +263,8 @@ class InvariantCallback(Callback):
         self._exporter.after_validation(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show what was held back to save time."""
-        self._show_unseen(trainer)
+        """Show what was held back to save time, and the last numbers beside the settings."""
+        self._show_last(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the encoder, and wait for uploads."""
@@ -254,7 +276,7 @@ class InvariantCallback(Callback):
         self._capture.detach()
         if self._fitting:
             with self._findings.guarding("interrupted", strict=False):
-                self._show_unseen(trainer)
+                self._show_last(trainer, pl_module)
             self._exporter.stop(trainer, pl_module)
         self._end()
 
@@ -310,10 +332,12 @@ class InvariantCallback(Callback):
             self._unseen = None
         self._publish(trainer, report)
 
-    def _show_unseen(self, trainer: Trainer) -> None:
+    def _show_last(self, trainer: Trainer, module: LightningModule) -> None:
         if self._unseen is not None:
             report, self._unseen = self._unseen, None
             self._publish(trainer, report)
+        if self.report is not None and trainer.is_global_zero:
+            self._reporter.close_pages(trainer, module, self.report)
 
     def _publish(self, trainer: Trainer, report: Report) -> None:
         started = self._budget.clock()

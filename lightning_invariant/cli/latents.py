@@ -41,6 +41,24 @@ def load_latents(path: str | Path) -> tuple[Tensor, Tensor | None]:
     return z, None if labels is None else as_labels(labels, len(z))
 
 
+def load_pairs(path: str | Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Read latents, latents of the transformed inputs, and the elements that transformed them.
+
+    Raises:
+        LatentError: The file cannot be read, or lacks one of them.
+    """
+    arrays = _arrays(path)
+    name = next((name for name in LATENT_KEYS if name in arrays), None)
+    if name is None or not {"transformed", "elements"} <= set(arrays):
+        raise LatentError(
+            f"Expected latents, transformed and elements in {path} but got {sorted(arrays)}; write the latents of the "
+            "inputs, those of the transformed inputs, and the element that transformed each."
+        )
+    elements = arrays["elements"]
+    exact = elements.double() if elements.is_floating_point() else elements.long()
+    return _checked(arrays[name], path), _checked(arrays["transformed"], path), exact
+
+
 def load_labels(path: str | Path, count: int) -> Tensor:
     """Read one label a latent: the only array of a file, or that of a usual name.
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from lightning_invariant import __version__
-from lightning_invariant.cli import compare, demo, embed, export, inspect, pull, push, verify
+from lightning_invariant.cli import compare, demo, embed, export, find, inspect, pull, push, verify
 from lightning_invariant.cli import list as bundled
 from lightning_invariant.cli.terminal import one_line
 from lightning_invariant.errors import InvariantError
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     demo.add_parser(subparsers)
-    for command in (compare, export, push, pull, bundled, inspect, verify, embed):
+    for command in (compare, find, export, push, pull, bundled, inspect, verify, embed):
         command.add_parser(subparsers)
     for command in RECIPE_COMMANDS:
         subparsers.add_parser(command, help=f"{command} a recipe with LightningCLI", add_help=False)

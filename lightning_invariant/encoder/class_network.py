@@ -14,6 +14,7 @@ from lightning_invariant.artifact.graph.module import check_inputs
 from lightning_invariant.artifact.graph.operators import DTYPE_NAMES, DTYPES
 from lightning_invariant.artifact.graph.values import TensorSpec
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.guests import escnn_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +67,7 @@ class ClassNetwork(nn.Module):
             GraphError: An input has another dtype, rank or static size.
         """
         check_inputs(inputs, self.input_specs, self.exported, self.dtype)
-        return self.representation.flatten(self.network(*inputs))
+        return self.representation.flatten(escnn_modules.plain_output(self.network(*inputs)))
 
     def describe(self) -> tuple[None, dict[str, Tensor]]:
         """No graph, and the tensors that save this network as it is now."""
@@ -114,12 +115,12 @@ def class_description(network: nn.Module, arguments: Mapping[str, Any]) -> dict[
 
 
 def class_state(network: nn.Module) -> dict[str, Tensor]:
-    """Plain copies of the state.
+    """Plain copies of the state, without what is made of the weights in eval mode only.
 
     Raises:
         ArtifactError: An entry is no tensor of a known type.
     """
-    state = network.state_dict()
+    state = escnn_modules.without_derived(network, network.state_dict())
     for name, value in state.items():
         if not isinstance(value, Tensor) or value.dtype not in DTYPE_NAMES or value.layout != torch.strided:
             raise ArtifactError(
@@ -152,6 +153,7 @@ def build_network(
     network = made if isinstance(made, nn.Module) else _call(made, description)
     if not isinstance(network, nn.Module):
         raise ArtifactError(f"Expected a class that makes an nn.Module but got {type(network).__name__}.")
+    network.train()  # what some keep in eval mode only is made anew of the loaded weights
     own = network.state_dict()
     got, want = ({k: (tuple(v.shape), v.dtype) for k, v in state.items()} for state in (tensors, own))
     if got != want:

@@ -19,12 +19,14 @@ from lightning_invariant.encoder.head import Head
 from lightning_invariant.encoder.masks import mask_of, most_points, require_masked, with_mask
 from lightning_invariant.encoder.preprocessing import Preprocessing
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.groups import Sampled
 from lightning_invariant.hub.download import Source, read_pretrained
+from lightning_invariant.projections import GraphReadout
 from lightning_invariant.quotient.found import hide
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Bool, Float
     from torch import Tensor
@@ -162,7 +164,10 @@ class InvariantEncoder(nn.Module):
         """Compute invariant features.
 
         Args:
-            *inputs: Tensors of the shapes that the network was exported with, any batch size.
+            *inputs: Tensors of the shapes that the network was exported with, any batch size. Of graph networks the
+                last one says to which graph each node belongs, ascending from 0; features have one row a graph. Where
+                invariance comes from sampled transforms ("Sampled: ..."), K transforms of each input, (B, K, ...);
+                inputs as they come give their latents.
             mask: Where the network takes padded sets: which points exist; all if None. It may also stand among the
                 inputs.
 
@@ -173,7 +178,18 @@ class InvariantEncoder(nn.Module):
             GraphError: The input has another rank, size or dtype.
         """
         given, index = self._with_mask(inputs, mask), mask_of(self.config)
-        return self.projection(self.network(*given), *([] if index is None else [given[index]]))
+        if isinstance(self.projection, GraphReadout):
+            index = len(given) - 1
+        if self._several(given):
+            count, copies = given[0].shape[:2]
+            return self.projection(self.network(*(x.flatten(0, 1) for x in given)).unflatten(0, (count, copies)))
+        return self.projection.single(self.network(*given), *([] if index is None else [given[index]]))
+
+    def _several(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether each input comes in several transforms, (B, K, ...), as an encoder of sampled ones takes them."""
+        sampled = isinstance(self.projection.representation.group, Sampled)
+        ranks = [len(spec["shape"]) + 1 for spec in self.config["inputs"]]
+        return sampled and [x.dim() for x in inputs] == ranks
 
     def latent(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B D"]:
         """Compute raw latents, which the group transforms; use the features unless you handle that yourself.

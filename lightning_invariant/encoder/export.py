@@ -27,8 +27,9 @@ from lightning_invariant.encoder.encoder import InvariantEncoder
 from lightning_invariant.encoder.masks import require_masked
 from lightning_invariant.encoder.onnx_model import onnx_model
 from lightning_invariant.errors import ArtifactError, GraphError
+from lightning_invariant.guests import escnn_modules
 from lightning_invariant.metrics.certificate import Certificate, finite
-from lightning_invariant.projections import Projection
+from lightning_invariant.projections import GraphReadout, Projection
 
 if TYPE_CHECKING:
     import os
@@ -261,7 +262,9 @@ def _record(
     options: ExportOptions,
 ) -> _Recorded:
     try:
-        recorded = export_graph(_Rows(network, projection), example, dynamic=dynamic, max_bytes=options.max_bytes)
+        with torch.no_grad():
+            traced = escnn_modules.plain(_Rows(network, projection))
+        recorded = export_graph(traced, example, dynamic=dynamic, max_bytes=options.max_bytes)
     except GraphError as error:
         if options.arguments is None:
             raise GraphError(
@@ -287,7 +290,7 @@ class _Rows(nn.Module):
 
     def forward(self, *x: Tensor) -> Float[Tensor, "B D"]:
         """Latents as rows."""
-        return self.flatten(self.encoder(*x))
+        return self.flatten(escnn_modules.plain_output(self.encoder(*x)))
 
 
 def _live_features(
@@ -296,15 +299,16 @@ def _live_features(
     if any(part.training for part in network.modules()):
         raise ArtifactError("Expected a network in eval mode but a part of it is in training mode; call .eval() first.")
     with torch.no_grad():
-        latents = network(*(x.clone() for x in example))
+        latents = escnn_modules.plain_output(network(*(x.clone() for x in example)))
         if not isinstance(latents, Tensor):
             raise ArtifactError(
                 f"Expected a network that returns a tensor of latents but got {type(latents).__name__}; "
                 "wrap it in a module that returns the latents alone."
             )
         place = next((tensor.device for tensor in projection.state_dict().values()), latents.device)
-        beside = [] if mask is None else [example[mask].to(place)]
-        return projection(latents.to(place), *beside), latents.dtype
+        index = len(example) - 1 if isinstance(projection, GraphReadout) else mask
+        beside = [] if index is None else [example[index].to(place)]
+        return projection.single(latents.to(place), *beside), latents.dtype
 
 
 def _require_known(projection: Projection) -> None:

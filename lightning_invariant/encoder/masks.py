@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_invariant.artifact.config import MASK
 from lightning_invariant.errors import ArtifactError, GraphError
-from lightning_invariant.projections import Composition, Joined, Projection, Reduced
+from lightning_invariant.projections import Composition, Joined, Projection, Reduced, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def mask_of(config: Mapping[str, Any]) -> int | None:
 
 def most_points(projection: Projection) -> int | None:
     """Most points of a set, if the projection takes masks; None if it takes none."""
-    part = projection.projection if isinstance(projection, (Composition, Reduced)) else projection
+    part = projection.projection if isinstance(projection, (Composition, Reduced, Spread)) else projection
     if isinstance(part, Joined):
         sizes = {most_points(beside) for beside in part.projections if isinstance(beside, Projection)}
         return sizes.pop() if len(sizes) == 1 else None

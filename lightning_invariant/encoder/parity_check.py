@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_invariant.encoder.encoder import InvariantEncoder
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.metrics import invariance_error
+from lightning_invariant.projections import GraphReadout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ def write_parity(
     inputs: Sequence[Tensor],
     moved: Sequence[Tensor] | None = None,
     mask: int | None = None,
+    *,
+    rows: bool = True,
 ) -> None:
     """Keep inputs and what the live network makes of them.
 
@@ -44,12 +47,13 @@ def write_parity(
         inputs: Each input of the network, at least two rows, on its device.
         moved: The same inputs, transformed by group elements, where that is known.
         mask: Which input is a mask, which the projection gets too.
+        rows: Whether inputs have rows, so that smaller batches are compared too.
     """
 
     def features(columns: Sequence[Tensor]) -> Tensor:
         return _features(network, projection, columns, mask)
 
-    sizes = (*SIZES, len(inputs[0]))
+    sizes = (*(SIZES if rows else ()), len(inputs[0]))
     kept = {f"features.{size}": features([column[:size] for column in inputs]) for size in sizes}
     kept |= {f"inputs.{i}": column for i, column in enumerate(inputs)}
     if moved is not None:
@@ -74,7 +78,9 @@ def check_parity(path: Path, folder: Path) -> None:
     )
     live = kept[f"features.{len(inputs[0])}"]
     for size in (*SIZES, len(inputs[0])):
-        found = encoder(*(column[:size] for column in inputs))
+        if f"features.{size}" not in kept:
+            continue
+        found = encoder(*(column[:size] if size < len(inputs[0]) else column for column in inputs))
         _require_close(f"a batch of {size}", found, kept[f"features.{size}"])
     if moved:
         before = float(invariance_error(kept["features.moved"], live))
@@ -91,7 +97,8 @@ def _features(network: nn.Module, projection: Projection, inputs: Sequence[Tenso
     # TF32 would differ from the processor on which the export is checked.
     with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
         latents = network(*(column.clone() for column in inputs))
-        return projection(latents, *([] if mask is None else [inputs[mask]]))
+        index = len(inputs) - 1 if isinstance(projection, GraphReadout) else mask
+        return projection.single(latents, *([] if index is None else [inputs[index]]))
 
 
 def _require_close(what: str, found: Tensor, live: Tensor) -> None:

@@ -16,6 +16,7 @@ from lightning_invariant.encoder.images import ENDINGS, Images, collate, image_p
 from lightning_invariant.encoder.input_files import read_inputs
 from lightning_invariant.encoder.masks import mask_of
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.projections import GraphReadout
 
 if TYPE_CHECKING:
     from lightning_invariant.encoder.encoder import InvariantEncoder
@@ -55,6 +56,11 @@ class Samples:
     def __init__(
         self, source: Any, encoder: InvariantEncoder, batch_size: int, num_workers: int, *, single: bool = False
     ) -> None:
+        if isinstance(encoder.projection, GraphReadout):
+            raise ArtifactError(
+                "Expected an encoder of inputs with rows but this one takes nodes and edges of graphs; call it with a "
+                "batch, encoder(x, edge_index, batch), whose last input is the graph of each node."
+            )
         self.source, self.batch_size, self.num_workers, self.single = source, batch_size, num_workers, single
         self.count, self.mask = len(encoder.config["inputs"]), mask_of(encoder.config)
         self.raw = isinstance(source, Images)

@@ -107,13 +107,24 @@ def verify(
     if acts.unknown:
         raise ArtifactError(f"{acts.question}\nhere as verify(..., action=...).")
     g = group.sample(len(ready[0]), torch.Generator().manual_seed(seed))
-    transformed = tuple(acts.transform(tree, g).values())
-    moved: Any = transformed[0] if len(ready) == 1 else transformed
     settings: dict[str, Any] = {"output": "torch", "latents": True, "batch_size": batch_size, "progress": progress}
+
+    def transformed(g: Tensor) -> Any:
+        found = tuple(acts.transform(tree, g).values())
+        return found[0] if len(ready) == 1 else found
+
+    moved = transformed(g)
     latents = encoder.encode(given, **settings), encoder.encode(moved, **settings)
-    features = tuple(
-        _project(encoder, z, None if mask is None else x[mask]) for z, x in zip(latents, (given, moved), strict=True)
-    )
+    if isinstance(group, Sampled):
+        count, drawn = getattr(encoder.projection, "samples", 1), torch.Generator().manual_seed(seed + 1)
+        sides = [[transformed(group.sample(len(g), drawn)) for _ in range(count)] for _ in range(2)]
+        draws = [torch.stack([encoder.encode(x, **settings) for x in side], dim=1) for side in sides]
+        features = tuple(encoder.projection(z.to(encoder.device)).cpu() for z in draws)
+    else:
+        features = tuple(
+            _project(encoder, z, None if mask is None else x[mask])
+            for z, x in zip(latents, (given, moved), strict=True)
+        )
     if not all(z.isfinite().all() for z in (*latents, *features)):
         raise ArtifactError("Expected finite latents and features but some are NaN or infinite; nothing was measured.")
     if not (features[0] != features[0][:1]).any():
@@ -197,7 +208,7 @@ def _least(encoder: InvariantEncoder, probe: str, upright: float) -> float | Non
 def _project(encoder: InvariantEncoder, z: Tensor, mask: Tensor | None) -> Tensor:
     columns = [z] if mask is None else [z, mask]
     parts = zip(*(column.split(1024) for column in columns), strict=True)
-    return torch.cat([encoder.projection(*(rows.to(encoder.device) for rows in part)).cpu() for part in parts])
+    return torch.cat([encoder.projection.single(*(rows.to(encoder.device) for rows in part)).cpu() for part in parts])
 
 
 def _at_most(name: str, certified: float | None, measured: float, floor: float, *, told: bool = False) -> Check:

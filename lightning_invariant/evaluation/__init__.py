@@ -2,6 +2,7 @@
 
 from lightning_invariant.evaluation.comparison import Comparison, compare
 from lightning_invariant.evaluation.evaluate import Evaluation, evaluate
+from lightning_invariant.evaluation.find import FoundRepresentation, find_representation, generators
 from lightning_invariant.evaluation.findings import Finding, findings, repeats_training
 from lightning_invariant.evaluation.latents import Latents
 from lightning_invariant.evaluation.names import Name, headlines, names
@@ -10,11 +11,14 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Finding",
+    "FoundRepresentation",
     "Latents",
     "Name",
     "compare",
     "evaluate",
+    "find_representation",
     "findings",
+    "generators",
     "headlines",
     "names",
     "repeats_training",

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from lightning_invariant.errors import LatentError
 from lightning_invariant.evaluation.latents import Latents
+from lightning_invariant.evaluation.names import RESIDUALS
 from lightning_invariant.evaluation.scores import ScoredLabels, scored_labels
+from lightning_invariant.groups import Product, Sampled
+from lightning_invariant.groups.finite_blocks import Pairs
 from lightning_invariant.metrics import (
     distance_spearman,
     distortion,
@@ -25,6 +28,7 @@ from lightning_invariant.metrics import (
 from lightning_invariant.metrics.invariance import element_errors, equivariance_gaps, invariance_error, relative_error
 from lightning_invariant.probes import DEFAULT_PROBES, gap_interval, mae, parse_probes, pose_skill, probe_score
 from lightning_invariant.quotient import distance, is_exact
+from lightning_invariant.quotient.factors import large_factor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from lightning_invariant.probes import Probe
     from lightning_invariant.projections import Projection
 
+UNKNOWN = "transforms are known by samples only, so that nothing is said of how they act on latents"
 HELD = 0.05
 """Equivariance error up to which an element counts as held, where the action transforms inputs exactly."""
 EXCUSED = 0.3
@@ -43,6 +48,8 @@ MOST_ROWS, PAIRED_ROWS, SEARCHED_ROWS = 128, 48, 8
 """Latents between which orbit distances are taken: where elements are listed, solved pair by pair, searched."""
 LISTING_LIMIT, LISTED_COST = 4096, 2**28
 """Largest group whose elements are listed, and multiplications that listing may cost: fewer latents where it does."""
+SOLVED = 30_000
+"""Most pairs times elements of small factors, for each of which the large factor of a product is solved."""
 CHUNK = 1024
 """Latents that are projected at one time."""
 
@@ -141,10 +148,19 @@ def evaluate(
     if transformed is not None and len(transformed) < 2:
         reason = latents.reason or f"only {len(latents.own)} transformed samples have finite latents, and 2 are needed"
         transformed = None
-    features, failure = _projected(projection, latents.bank)
+    draws, sampled = latents.draws, isinstance(projection.representation.group, Sampled)
+    features, failure = latents.features, ""
+    if features is None:
+        known = latents.bank if draws is None else draws[:, 0]
+        features, failure = _projected(projection, known, single=draws is None)
     moved_features, reasons = None, {"_raw": reason, "": failure or reason}
     if transformed is not None and features is not None:
-        moved_features, reasons[""] = _projected(projection, transformed)
+        moved_features = latents.transformed_features
+        if moved_features is None:
+            moved = transformed if draws is None else draws[:, 1]
+            moved_features, reasons[""] = _projected(projection, moved, single=draws is None)
+        else:
+            reasons[""] = ""
     elements: dict[str, float] = {}
     tolerance = max(HELD, min(latents.action_error or 0.0, EXCUSED))
     sides = {"_raw": (latents.bank, transformed), "": (features, moved_features)}
@@ -154,8 +170,14 @@ def evaluate(
         book.miss((f"equivariance_{name}" for name in ("error", "worst", "held")), reason)
     else:
         book.numbers["queries"] = float(len(transformed))
-        book.measure("action_error", lambda: latents.action_error)
-        elements = _layer(book, latents, transformed, projection.representation, tolerance)
+        if sampled:
+            book.miss((f"equivariance_{name}" for name in ("error", "worst", "held")), UNKNOWN)
+        else:
+            book.measure("action_error", lambda: latents.action_error)
+            at = latents if latents.nodes is None else latents.nodes.finite()[0]
+            elements = _layer(book, at, projection.representation, tolerance)
+    if draws is not None and not failure:
+        _residuals(book, draws, projection)
     for side, (bank, moved) in sides.items():
         if bank is None:
             book.miss((f"rank{side}", f"collapse{side}"), failure)
@@ -166,7 +188,10 @@ def evaluate(
             book.miss((f"{name}{side}" for name in ("error", "retrieval", "pose")), reasons[side])
         else:
             _transformed(book, side, bank, moved, latents, projection, seed)
-    _orbits(book, latents, features, projection, seed, failure)
+    if sampled:
+        book.miss(("spearman_raw", "spearman", "distortion"), UNKNOWN)
+    else:
+        _orbits(book, latents, features, projection, seed, failure)
     labels = scored_labels(latents)
     for probe in probes:
         _scores(book, probe, sides, labels, reasons, failure, seed)
@@ -185,14 +210,29 @@ def evaluate(
     )
 
 
-def project(projection: Projection, z: Tensor) -> Tensor:
-    """Features in bounded memory."""
-    return torch.cat([projection(rows) for rows in z.split(CHUNK)])
+def project(projection: Projection, z: Tensor, *, single: bool = True) -> Tensor:
+    """Features in bounded memory.
+
+    Args:
+        projection: The map.
+        z: Latents, one an input; or several of each, for a projection of sampled transforms.
+        single: Which of both.
+    """
+    features = projection.single if single else projection
+    return torch.cat([features(rows) for rows in z.split(CHUNK)])
 
 
-def _projected(projection: Projection, z: Tensor) -> tuple[Tensor | None, str]:
+def _residuals(book: _Book, draws: Tensor, projection: Projection) -> None:
+    """How far features of two draws lie apart, by how many transforms each has."""
+    for count in RESIDUALS:
+        if count <= draws.shape[2]:
+            one, other = (project(projection, draws[:, side, :count], single=False) for side in (0, 1))
+            book.measure(f"residual_{count}", lambda one=one, other=other: invariance_error(other, one))
+
+
+def _projected(projection: Projection, z: Tensor, *, single: bool = True) -> tuple[Tensor | None, str]:
     try:
-        features = project(projection, z)
+        features = project(projection, z, single=single)
     except Exception as error:  # raw latents can be measured all the same
         return None, f"the projection failed: {type(error).__name__}: {error}"
     if not bool(features.isfinite().all()):
@@ -200,15 +240,14 @@ def _projected(projection: Projection, z: Tensor) -> tuple[Tensor | None, str]:
     return features, ""
 
 
-def _layer(
-    book: _Book, latents: Latents, transformed: Tensor, representation: Representation, tolerance: float
-) -> dict[str, float]:
+def _layer(book: _Book, latents: Latents, representation: Representation, tolerance: float) -> dict[str, float]:
     """The layer against what was declared."""
     found: dict[str, float] = {}
 
     def measured() -> tuple[float, ...]:
         assert latents.elements is not None
-        gaps, scale = equivariance_gaps(transformed, latents.still, representation, latents.elements)
+        assert latents.transformed is not None
+        gaps, scale = equivariance_gaps(latents.transformed, latents.still, representation, latents.elements)
         found.update(element_errors(gaps, scale, representation, latents.elements))
         held = sum(error <= tolerance for error in found.values()) / len(found)
         return (
@@ -235,13 +274,15 @@ def _transformed(
     few = _spread(len(moved), FEW, moved.device)
 
     def still(rows: Tensor | slice) -> Tensor:
-        if bank is not None and latents.untransformed is None:
+        if bank is not None and (latents.untransformed is None or (latents.draws is not None and not raw)):
             return bank[latents.own[rows]]
+        if not raw and latents.untransformed_features is not None:
+            return latents.untransformed_features[rows]
         return latents.still[rows] if raw else project(projection, latents.still[rows])
 
     def retrieval() -> float:
         negatives = None
-        if has_hard_negatives(projection.representation):
+        if latents.features is None and has_hard_negatives(projection.representation):
             apart = hard_negatives(latents.still[few], projection.representation, _generator(seed))
             negatives = apart if raw else project(projection, apart)
         return orbit_retrieval(moved[few], still(few), negatives)
@@ -252,7 +293,10 @@ def _transformed(
 
     book.measure(f"error{side}", lambda: invariance_error(moved, still(slice(None))))
     book.measure(f"retrieval{side}", retrieval)
-    book.measure(f"pose{side}", pose)
+    if isinstance(group, Sampled):
+        book.miss((f"pose{side}",), UNKNOWN)
+    else:
+        book.measure(f"pose{side}", pose)
 
 
 def _orbits(
@@ -268,6 +312,9 @@ def _orbits(
     rows = _spread(len(latents.bank), affordable_rows(representation), latents.bank.device)
     z, f = latents.bank[rows], None if features is None else features[rows]
     names = ("spearman_raw", "spearman", "distortion")
+    if latents.features is not None:
+        book.miss((*names, "hard_negatives"), "features of graphs are no function of their pooled latents")
+        return
     try:
         far = distance(z, z, representation, pairwise=True)
     except Exception as error:
@@ -353,10 +400,13 @@ def _scores(
 def affordable_rows(representation: Representation) -> int:
     """How many latents orbit distances are taken between."""
     group = representation.group
-    if not is_exact(representation):
+    if not is_exact(representation) or any(isinstance(block, Pairs) for block in representation):
         return SEARCHED_ROWS
     if group.order is None or group.order > LISTING_LIMIT:
-        return PAIRED_ROWS
+        factor = large_factor(representation) if isinstance(group, Product) else None
+        if factor is None:
+            return PAIRED_ROWS
+        return max(SEARCHED_ROWS, min(PAIRED_ROWS, int((2 * SOLVED / len(factor.small_elements())) ** 0.5)))
     return max(SEARCHED_ROWS, min(MOST_ROWS, int((LISTED_COST / (group.order * representation.size)) ** 0.5)))
 
 

@@ -5,6 +5,7 @@ A finding claims only what was checked, and says what was tried.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,13 +13,16 @@ from torch import nn
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.evaluation.evaluate import FEW, project
+from lightning_invariant.evaluation.find import INTERPOLATED, find_representation
 from lightning_invariant.groups import FiniteGroup
+from lightning_invariant.groups.field_maps import FieldMap
 from lightning_invariant.metrics import (
     better_fits,
     fits_tried,
     hard_negative_ratio,
     holding_subgroup,
     mean_distance,
+    subgroup_fits,
 )
 from lightning_invariant.metrics.elements import LISTED
 from lightning_invariant.probes import KNN, Logistic, pose_skill
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lightning_invariant.evaluation.evaluate import Evaluation
+    from lightning_invariant.groups import Representation
     from lightning_invariant.projections import Projection
 
 COLLAPSED = 0.99
@@ -40,6 +45,10 @@ ROUGHLY = 0.6
 """Equivariance error up to which a layer counts as meant to be equivariant, so that its strides are looked at."""
 MERGED, APART = 0.01, 0.1
 """Features closer than this share of the distance between samples are merged, latents farther than that are not."""
+RESIDUAL = 0.1
+"""Distance between features of two draws of transforms, over that between inputs, from which on it is worth a word."""
+SOUGHT, CLEARLY = 256, 0.5
+"""Largest latents in which a representation is looked for, and most of the declared one's error that it may have."""
 LEAKS = 0.1
 """Skill of the pose probe from which on it is worth a word, if noise does not reach it."""
 
@@ -58,7 +67,12 @@ class Finding(NamedTuple):
 
 @torch.no_grad()
 def findings(
-    evaluation: Evaluation, projection: Projection, layer: str, network: nn.Module | None = None
+    evaluation: Evaluation,
+    projection: Projection,
+    layer: str,
+    network: nn.Module | None = None,
+    *,
+    pooled: bool = False,
 ) -> list[Finding]:
     """Everything that a user should act on; empty where all is well.
 
@@ -67,12 +81,14 @@ def findings(
         projection: The invariant map.
         layer: Name of the layer that gave the latents.
         network: Looked through for strides that break rotations of images; None to leave that out.
+        pooled: Whether the layer gives positions that were pooled, so that remedies have to keep them.
     """
     sources = {
         "samples": lambda: _samples(evaluation, layer),
         "labels": lambda: _labels(evaluation),
         "collapse": lambda: _collapse(evaluation, layer),
-        "equivariance": lambda: _layer(evaluation, projection, layer, network),
+        "equivariance": lambda: _layer(evaluation, projection, layer, network, pooled=pooled),
+        "samples of transforms": lambda: _residual(evaluation, projection),
         "pose": lambda: _pose(evaluation, projection),
         "separation": lambda: _separation(evaluation, projection),
     }
@@ -187,7 +203,9 @@ def _collapse(evaluation: Evaluation, layer: str) -> Iterator[Finding]:
     )
 
 
-def _layer(evaluation: Evaluation, projection: Projection, layer: str, network: nn.Module | None) -> Iterator[Finding]:
+def _layer(
+    evaluation: Evaluation, projection: Projection, layer: str, network: nn.Module | None, *, pooled: bool
+) -> Iterator[Finding]:
     error, worst = (evaluation.numbers.get(f"equivariance_{name}") for name in ("error", "worst"))
     if error is None or worst is None or max(error, worst) <= evaluation.tolerance:
         return
@@ -196,29 +214,45 @@ def _layer(evaluation: Evaluation, projection: Projection, layer: str, network: 
         f"latents of {layer!r} do not transform as '{declared}' says (equivariance error {error:.2g}, up to "
         f"{evaluation.tolerance:.2g} counts as equivariant)"
     )
-    yield Finding("equivariance", f"{start}{_misfit(evaluation, projection, network, error)}")
+    yield Finding("equivariance", start + _misfit(evaluation, projection, layer, network, pooled=pooled))
 
 
-def _misfit(evaluation: Evaluation, projection: Projection, network: nn.Module | None, error: float) -> str:
+def _misfit(
+    evaluation: Evaluation, projection: Projection, layer: str, network: nn.Module | None, *, pooled: bool
+) -> str:
     declared = projection.representation
     few = evaluation.latents.asked(torch.arange(min(len(evaluation.latents.own), FEW)))
     assert few.transformed is not None
     assert few.elements is not None
-    fits = better_fits(few.transformed, few.still, declared, few.elements)
+    evidence = (few.transformed, few.still, declared, few.elements)
+    fits = better_fits(*evidence, pooled=pooled)
     if fits and fits[0].error <= evaluation.tolerance:
         return f"; {fits[0].words} fits (error {fits[0].error:.2g}): declare it, or change the layer."
     part = _subgroup(evaluation, projection)
-    if part is not None:
+    if layer.startswith("OrbitLayer("):
+        exact = f" It holds for {part}, so '{part}' in its place is exact." if part is not None else ""
         return (
-            f": declared is {declared.group}, it holds for {part}. {_per_element(evaluation)} Declare how {part} acts "
-            f"on the latents, or change the layers that are equivariant under {part} only."
+            "; an orbit layer is equivariant by construction, so this is what interpolation of its inputs leaves "
+            f"(there and back it changes them by {evaluation.latents.action_error or 0.0:.2g}).{exact} "
+            f"{_per_element(evaluation)}"
         )
+    inside = subgroup_fits(*evidence, evaluation.tolerance, part=part, pooled=pooled)
+    smaller = "" if not inside else f"{inside[0].words} fits its elements (error {inside[0].error:.2g}): declare it"
+    if part is not None:
+        remedy = f"{smaller}," if smaller else f"Declare how {part} acts on the latents,"
+        return (
+            f": declared is {declared.group}, it holds for {part}. {_per_element(evaluation)} {remedy} or change the "
+            f"layers that are equivariant under {part} only."
+        )
+    if smaller:
+        part = inside[0].representation.split(":")[0]
+        return f"; it holds for the part {part} of {declared.group} alone: {smaller}, or change the layer."
     kinds, changes = fits_tried(declared)
     tried = ", ".join(f"'{kind}'" for kind in kinds) + (f"; where it applies {', '.join(changes)}" if changes else "")
     nearest = f", the nearest {fits[0].words} with error {fits[0].error:.2g}" if fits else ""
-    text = f"; none of those tried fits ({tried}){nearest}."
+    text = f"; none of those tried fits ({tried}){nearest}.{_found(evaluation, declared)}"
     strides = _strides(evaluation, network)
-    if strides and error <= ROUGHLY:
+    if strides and evaluation.numbers["equivariance_error"] <= ROUGHLY:
         text += (
             f" Worth a look: {', '.join(strides[:3])} would sample other pixels of a rotated image if its input has "
             "the size of the network's input. Choose sizes with size + 2 padding - kernel divisible by the stride, or "
@@ -226,7 +260,40 @@ def _misfit(evaluation: Evaluation, projection: Projection, network: nn.Module |
         )
     return (
         f"{text} {_per_element(evaluation)} To find where the symmetry is lost, give an earlier layer as layer= with "
-        "its representation: the first with a large error loses it. Until then invariant features are not invariant."
+        f"its representation: the first with a large error loses it. {_orbit(declared, layer)}Until then invariant "
+        "features are not invariant."
+    )
+
+
+def _orbit(declared: Representation, layer: str) -> str:
+    """How an encoder that is not equivariant is made so."""
+    group = declared.group
+    if not isinstance(group, FiniteGroup) or group.order > LISTED:
+        return ""
+    if any(isinstance(block, FieldMap) for block in declared):
+        return ""
+    return (
+        f"To make an equivariant latent of any encoder's, by encoding each input under all of {group}, give "
+        f"layer=OrbitLayer({layer!r}, '{group}') with '{group}: {declared.size} regular'. "
+    )
+
+
+def _found(evaluation: Evaluation, declared: Representation) -> str:
+    """What `find_representation` says of the same latents, if that is clearly better than what was declared."""
+    latents = evaluation.latents
+    if latents.bank.shape[1] > SOUGHT or latents.transformed is None or latents.elements is None:
+        return ""
+    tolerance = INTERPOLATED if (latents.action_error or 0.0) > 0 else None
+    pairs = latents.still, latents.transformed
+    try:
+        found = find_representation(*pairs, declared.group, latents.elements, tolerance=tolerance, seed=evaluation.seed)
+    except InvariantError:  # too few samples of one element, or a group that is not searched
+        return ""
+    if found.representation is None or found.errors.found > CLEARLY * evaluation.numbers["equivariance_error"]:
+        return ""
+    return (
+        f" find_representation finds {found}: with '{declared.group}: find' as representation the projection acts "
+        "on that."
     )
 
 
@@ -242,6 +309,23 @@ def _subgroup(evaluation: Evaluation, projection: Projection) -> str | None:
 def _per_element(evaluation: Evaluation) -> str:
     worst = sorted(evaluation.elements.items(), key=lambda item: -item[1])[:4]
     return f"Largest errors: {', '.join(f'{name}: {error:.2g}' for name, error in worst)}."
+
+
+def _residual(evaluation: Evaluation, projection: Projection) -> Iterator[Finding]:
+    """Features of sampled transforms that still depend much on which were drawn."""
+    draws, error = evaluation.latents.draws, evaluation.numbers.get("error")
+    if draws is None or error is None or error <= RESIDUAL:
+        return
+    count, declared = draws.shape[2], projection.representation
+    needed = 2 ** math.ceil(math.log2(count * (error / RESIDUAL) ** 2))
+    at_one = evaluation.numbers.get("residual_1", error)
+    yield Finding(
+        "residual",
+        f"features of two draws of {count} transforms of one input lie {error:.2g} of the distance between inputs "
+        f"apart ({at_one:.2g} for one transform). If that falls with the root of their number, {needed} bring it to "
+        f"about {RESIDUAL:g}: projection={type(projection).__name__}('{declared}', samples={needed}). Training with "
+        "the same transforms lowers it too.",
+    )
 
 
 def _pose(evaluation: Evaluation, projection: Projection) -> Iterator[Finding]:

@@ -32,6 +32,14 @@ class Latents:
             was not measured, None where nothing was.
         thumbnails: Small images of the transformed inputs, shape (M, C, H, W).
         reason: Why there are no transformed latents.
+        features: Features of the bank (N, K), where they are no function of the latents, as those of graphs that are
+            read out of the features of their nodes; None where a projection gives them.
+        transformed_features: Those of the transformed inputs, (M, K).
+        untransformed_features: Those that belong to `untransformed`, (M, K).
+        nodes: Latents of the nodes that a graph's were pooled from, on which the layer is measured; None for these.
+        draws: Where transforms are known by samples only, two times K latents of transforms of each query,
+            (M, 2, K, D): the projection takes the first K for the bank, whose rows are then the queries, and the others
+            for the transformed inputs.
 
     Raises:
         LatentError: Complex latents, or shapes that do not fit together.
@@ -52,6 +60,11 @@ class Latents:
     round_trip: Float[Tensor, "M"] | None = None
     thumbnails: Tensor | None = None
     reason: str = ""
+    features: Float[Tensor, "N K"] | None = None
+    transformed_features: Float[Tensor, "M K"] | None = None
+    untransformed_features: Float[Tensor, "M K"] | None = None
+    nodes: Latents | None = None
+    draws: Float[Tensor, "M 2 K D"] | None = None
 
     def __post_init__(self) -> None:
         if self.queries is None:
@@ -105,17 +118,22 @@ class Latents:
         """Without the samples whose latent holds NaN or infinity, and how many samples those were."""
         good = self.bank.isfinite().all(dim=1)
         kept = good[self.own]
-        for value in (self.transformed, self.untransformed):
-            kept = kept if value is None else kept & value.isfinite().all(dim=1)
+        for value in (self.transformed, self.untransformed, self.draws):
+            kept = kept if value is None else kept & value.flatten(1).isfinite().all(dim=1)
+        if self.draws is not None:  # bank and queries are the same rows
+            good[self.own] &= kept
         dropped = int((~good).sum()) + int((good[self.own] & ~kept).sum())
         if not dropped:
             return self, 0
         place = good.cumsum(0) - 1
         less = self.asked(kept.nonzero()[:, 0])
-        known = {"bank": self.bank, "labels": self.labels, "groups": self.groups}
+        known = {"bank": self.bank, "labels": self.labels, "groups": self.groups, "features": self.features}
         rows = {name: value[good.to(value.device)] for name, value in known.items() if value is not None}
         return replace(less, queries=place[less.own], **rows), dropped
 
 
-QUERIED = ("queries", "transformed", "elements", "untransformed", "round_trip", "thumbnails")
+QUERIED = (
+    *("queries", "transformed", "elements", "untransformed", "round_trip", "thumbnails", "draws"),
+    *("transformed_features", "untransformed_features"),
+)
 """Columns with one row a query."""

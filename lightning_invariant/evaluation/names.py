@@ -56,6 +56,8 @@ HEADLINES = {
     "overhead": Name("time of monitoring over the time of the training itself", "lower"),
     "queries": Name("samples that were transformed"),
 }
+RESIDUALS = (1, 2, 4, 8, 16, 32, 64)
+"""Numbers of sampled transforms whose features are compared."""
 DETAILS = {
     "equivariance_worst": Name("error of the element, or class of elements, where it is largest", "lower"),
     "equivariance_held": Name(
@@ -77,6 +79,14 @@ DETAILS = {
     "collapse_raw": Name("the same of raw latents", "lower"),
     "pose": Name("how well features tell by which element the input was transformed; 0 is chance", "lower"),
     "pose_raw": Name("the same of raw latents"),
+    **{
+        f"residual_{count}": Name(
+            f"where transforms are sampled: distance of features of two draws of {count} of one input, over that of "
+            "different inputs",
+            "lower",
+        )
+        for count in RESIDUALS
+    },
     "bank": Name("samples that the probes know"),
     "seconds": Name("wall time of this report, in seconds", "lower"),
 }

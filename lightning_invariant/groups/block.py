@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -95,3 +96,17 @@ class Trivial(Block):
 
     def __str__(self) -> str:
         return f"{self.copies} trivial"
+
+
+def joint_matrices(blocks: Sequence[Block], g: Tensor) -> Tensor:
+    """The block-diagonal matrices of a sum of blocks, flattened one after another, for a batch of elements, float64."""
+    size = sum(block.size for block in blocks)
+    out = torch.zeros(len(g), size, size, dtype=torch.float64, device=g.device)
+    start = 0
+    for block in blocks:
+        eye = torch.eye(block.copies, dtype=torch.float64, device=g.device)
+        pattern = "nij,kl->nikjl" if block.copies_last else "nij,kl->nkilj"
+        where = slice(start, start + block.size)
+        out[:, where, where] = torch.einsum(pattern, block.matrices(g), eye).reshape(len(g), block.size, block.size)
+        start += block.size
+    return out

@@ -50,6 +50,90 @@ class Regular(Block):
 
 
 @dataclass(frozen=True)
+class Quotient(Block):
+    """Functions on the cosets of a subgroup of C_n or D_n: (rho(g) z)[aH] = z[g^-1 aH], as escnn's quotient fields.
+
+    Cosets stand in the order of their first elements.
+
+    Args:
+        turns: How many rotations the subgroup has; a divisor of n.
+        mirror: Number l of a reflection in the subgroup, rotation by l steps after the reflection about the group's
+            axis; None if it has none.
+
+    Raises:
+        ValueError: The group has no such subgroup.
+
+    Example:
+        >>> Quotient(Cyclic(4), 8, 2).dim, str(Quotient(Dihedral(4, 90), 8, 2, 1))
+        (2, '8 regular/D2(axis=135)')
+    """
+
+    group: Cyclic | Dihedral
+    turns: int
+    mirror: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.group, (Cyclic, Dihedral)):
+            raise ValueError(f"Expected C_n or D_n for quotients of regular fields but got {self.group}.")
+        if self.turns < 1 or self.group.n % self.turns:
+            raise ValueError(f"Expected a subgroup whose rotations divide those of {self.group} but got C{self.turns}.")
+        if self.mirror is not None:
+            if not isinstance(self.group, Dihedral):
+                raise ValueError(f"Expected a subgroup of rotations but got D{self.turns} for {self.group}.")
+            object.__setattr__(self, "mirror", self.mirror % (self.group.n // self.turns))
+
+    @classmethod
+    def by(cls, group: Cyclic | Dihedral, copies: int, letter: str, turns: int, axis: float | None) -> Quotient:
+        """Make it of the subgroup's letter and order, and of the angle of its line of reflection in degrees.
+
+        Raises:
+            ValueError: The group has no such subgroup.
+        """
+        if letter == "C":
+            return cls(group, copies, turns)
+        if axis is None or not isinstance(group, Dihedral):
+            return cls(group, copies, turns, 0)
+        step = (axis - group.axis) % 180 * group.n / 180
+        if abs(step - round(step)) > 1e-6:
+            lines = ", ".join(f"{(group.axis + 180 * k / group.n) % 180:g}" for k in range(min(group.n, 8)))
+            raise ValueError(f"Expected a line of reflection of {group}, at {lines} degrees, but got {axis:g}.")
+        return cls(group, copies, turns, round(step))
+
+    @property
+    def dim(self) -> int:
+        """The number of cosets."""
+        return self.group.order // (self.turns * (1 if self.mirror is None else 2))
+
+    def matrices(self, g: Tensor) -> Tensor:
+        """Permutation matrices."""
+        return torch.eye(self.dim, dtype=torch.float64, device=g.device)[self._origins(g)]
+
+    def transform(self, z: Tensor, g: Tensor) -> Tensor:
+        """Permute the entries of each copy."""
+        index = self._origins(g).to(z.device)
+        return z.gather(-1, index[:, None, :].expand_as(z))
+
+    def _origins(self, g: Tensor) -> Tensor:
+        """For each coset where it came from, (n, dim)."""
+        n, group = self.group.n, self.group
+        inside = torch.arange(self.turns) * (n // self.turns)
+        if self.mirror is not None:
+            inside = torch.cat([inside, (inside + self.mirror) % n + n])
+        first = group.compose(group.elements()[:, None], inside[None]).amin(dim=1)
+        firsts, coset = first.unique(return_inverse=True)
+        firsts, coset = firsts.to(g.device), coset.to(g.device)
+        return coset[group.compose(group.inverse(g)[:, None], firsts[None])]
+
+    def __str__(self) -> str:
+        if self.mirror is None:
+            return f"{self.copies} regular/C{self.turns}"
+        assert isinstance(self.group, Dihedral)
+        axis = (self.group.axis + 180 * self.mirror / self.group.n) % 180
+        return f"{self.copies} regular/D{self.turns}" + (f"(axis={axis:.12g})" if self.mirror else "")
+
+
+@dataclass(frozen=True)
 class Points(Block):
     """Features of n points or nodes, laid out (n, copies); S_n moves the rows."""
 
@@ -152,18 +236,30 @@ class SignPattern(Block):
 
 @dataclass(frozen=True)
 class PlanarIrrep(Block):
-    """The irrep of frequency k of C_n or D_n: rotations of the plane by k times the angle; one number where k = n/2."""
+    """The irrep of frequency k of C_n or D_n: rotations of the plane by k times the angle; one number where k = n/2.
+
+    Args:
+        frequency: k, from 0 to n/2.
+        odd: Whether the reflection of D_n about its axis changes the sign too; for k = n/2 only, since `Determinant` is
+            that for k = 0.
+    """
 
     group: Cyclic | Dihedral
     frequency: int
+    odd: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.group, (Cyclic, Dihedral)):
             raise ValueError(f"Expected C_n or D_n but got {self.group}.")
-        top = self.group.n // 2 if isinstance(self.group, Cyclic) else (self.group.n - 1) // 2
+        top = self.group.n // 2
         if not 0 <= self.frequency <= top:
             raise ValueError(f"Expected a frequency from 0 to {top} for {self.group} but got {self.frequency}.")
+        if self.odd and not (isinstance(self.group, Dihedral) and 2 * self.frequency == self.group.n):
+            raise ValueError(
+                f"Expected an odd irrep for D_n with frequency n/2 only but got {self.frequency}o for {self.group}; "
+                "numbers whose sign reflections change are 'det'."
+            )
 
     @property
     def dim(self) -> int:
@@ -175,11 +271,12 @@ class PlanarIrrep(Block):
         r, f = self.group.parts(g) if isinstance(self.group, Dihedral) else (g, torch.zeros_like(g))
         angle = 2 * math.pi / self.group.n * self.frequency * r.double()
         if self.dim == 1:
-            return angle.cos().round()[:, None, None]
+            sign = 1.0 - 2.0 * f.double() if self.odd else 1.0
+            return (angle.cos().round() * sign)[:, None, None]
         return planar_matrices(angle, f)
 
     def __str__(self) -> str:
-        return f"{self.copies}x{self.frequency}"
+        return f"{self.copies}x{self.frequency}{'o' if self.odd else ''}"
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,15 @@ group          = factor { " x " factor }
 factor         = "C"n | "D"n [axis] | "S"n | "T"n | "Z2" | "Z2^"n | "SO"d | "O"d | "O2" [axis] | "HFlip" | "VFlip"
                | "Cube" | "FullCube" | "Sampled" [ "(" name ")" ] | "Matrices" nested-list
 axis           = "(axis=" degrees ")", the line of reflection: 0 swaps top and bottom, 90 left and right
-term           = [copies] kind { "*" kind } | copies "x" irrep | n "points" [ "x" copies ]
+term           = kinds [ "on" height "x" width ]
+kinds          = [copies] kind { "*" kind } | [copies "x"] irrep | n "points" [ "x" copies ]
+               | [copies] "regular/" subgroup | [copies] "(" term { "+" term } ")" [ "in" nested-list ]
+               | n "points (" term { "+" term } ")" in products with S_n: numbers of each point, in e3nn's order
+subgroup       = "C"n | "D"n [axis], by whose cosets a field is indexed; D about the group's own axis if none is given
 kind           = "trivial" | "regular" | "points" | "pairs" | "signs" | "vectors" | "det" | irrep (in products only)
-irrep          = frequency | degree [ "e" | "o" ]
+irrep          = frequency | degree [ "e" | "o" ], of D_n also n/2 "o", whose sign its reflection changes
+
+"on 7x7" says that fields stand at every pixel of a feature map; it holds for the terms before it that do not say it.
 """
 
 from __future__ import annotations
@@ -21,7 +27,17 @@ from lightning_invariant.errors import GroupError, ParseError
 from lightning_invariant.groups.block import Block, Trivial
 from lightning_invariant.groups.cyclic import Cyclic, Translations
 from lightning_invariant.groups.dihedral import Dihedral
-from lightning_invariant.groups.finite_blocks import Determinant, Pairs, PlanarIrrep, Points, Regular, SignPattern
+from lightning_invariant.groups.field_maps import FieldMap, maps_throughout
+from lightning_invariant.groups.fields import Fields
+from lightning_invariant.groups.finite_blocks import (
+    Determinant,
+    Pairs,
+    PlanarIrrep,
+    Points,
+    Quotient,
+    Regular,
+    SignPattern,
+)
 from lightning_invariant.groups.group import FiniteGroup, Group
 from lightning_invariant.groups.matrices import Cube, Matrices
 from lightning_invariant.groups.matrix_blocks import DegreeIrrep, Flip, FrequencyIrrep, Outer, Vectors
@@ -31,6 +47,8 @@ from lightning_invariant.groups.sampled import Sampled
 from lightning_invariant.groups.signs import Signs
 from lightning_invariant.groups.symmetric import Symmetric
 
+DEEPEST = 64
+"""Most brackets that open before a term; text can come from anywhere, and terms in brackets are read recursively."""
 KINDS = ("trivial", "regular", "points", "pairs", "signs", "vectors", "det")
 _NUMBERED: dict[str, Callable[[int], Group]] = {
     "C": Cyclic,
@@ -52,8 +70,15 @@ _FACTOR = re.compile(
     r"(HFlip|VFlip|Cube|FullCube)\b|(SO|[CDSTO])\(?(\d+)\)?(?:\(axis\s*=\s*(-?\d+\.?\d*)\))?"
     r"|(Z2\^)(\d+)|(Z2)|Sampled(?:\((\w+)\))?|(Matrices)"
 )
-_TERM = re.compile(r"(?:(\d+)\s*x\s*(\d+[eo]?)|(?:(\d+)\s+)?([A-Za-z][\w*]*|\d+[eo]?\*[\w*]+)(?:\s*x\s*(\d+))?)\s*$")
+_TERM = re.compile(
+    r"(?:(?:(\d+)\s*x\s*)?(\d+[eo]?)|(?:(\d+)\s+)?([A-Za-z][\w*]*|\d+[eo]?\*[\w*]+)(?:\s*x\s*(\d+))?)\s*$"
+)
+_ON = re.compile(r"(.*)\bon\s+(\d+)\s*x\s*(\d+)\s*", re.DOTALL)
+_QUOTIENT = re.compile(r"(?:(\d+)\s+)?regular\s*/\s*([CD])(\d+)(?:\(axis\s*=\s*(-?\d+\.?\d*)\))?")
+_FIELDS = re.compile(r"(\d*)\s*\((.*)\)\s*(?:in\s*(\[.*\]))?", re.DOTALL)
 _IRREP = re.compile(r"(\d+)([eo]?)")
+_PER_POINT = re.compile(r"(\d+)\s+points\s*\(([^()]*)\)")
+_CARRIED = re.compile(r"\s*(?:(\d+)\s*x\s*|(\d+)\s+)?(\d+[eo]?|[a-z]+)\s*")
 
 
 def parse_group(text: str) -> Group:
@@ -84,11 +109,41 @@ def parse_terms(text: str) -> tuple[Group, tuple[Block, ...]]:
             "Expected a group, a colon and terms, such as 'C8: 16 regular', but found no colon.", text, len(text)
         )
     group = _group(text, 0, colon)
-    blocks, start = [], colon + 1
-    for piece in text[start:].split("+"):
-        blocks.append(_term(group, piece, text, start))
-        start += len(piece) + 1
-    return group, tuple(blocks)
+    text = text[:colon] + _PER_POINT.sub(lambda match: _carried(group, match), text[colon:])
+    return group, maps_throughout(_terms(group, text, colon + 1, len(text)))
+
+
+def _terms(group: Group, text: str, start: int, end: int) -> tuple[Block, ...]:
+    """The blocks in a part of the text, split at each plus that stands in no brackets."""
+    if text.count("(", 0, start) > DEEPEST:
+        raise ParseError(f"Expected at most {DEEPEST} brackets before a term.", text, start)
+    blocks, depth = [], 0
+    for position in range(start, end + 1):
+        character = text[position] if position < end else "+"
+        depth += (character in "([") - (character in ")]")
+        if position == end or (character == "+" and depth == 0):
+            blocks.append(_term(group, text[start:position], text, start))
+            start = position + 1
+    return tuple(blocks)
+
+
+def _carried(group: Group, match: re.Match[str]) -> str:
+    """Spell out "7 points (8x0e + 4x1o)" as "8 points*0e + 4 points*1o"."""
+    whole, n = match[0], match[1]
+    first = group.factors[0] if isinstance(group, Product) else None
+    if not isinstance(first, Symmetric) or len(getattr(group, "factors", ())) != 2:
+        raise ParseError("Expected a product such as 'S7 x O3' for points that carry terms.", whole, 0)
+    if int(n) != first.n:
+        raise ParseError(f"Expected {first.n} points for {group} but got {n}.", whole, 0)
+    terms = []
+    for piece in match[2].split("+"):
+        term = _CARRIED.fullmatch(piece)
+        if term is None:
+            raise ParseError(
+                "Expected terms such as '8x0e' or '4 vectors' between the brackets.", whole, match.start(2)
+            )
+        terms.append(f"{term[1] or term[2] or 1} points*{term[3]}")
+    return " + ".join(terms)
 
 
 def _group(text: str, start: int, end: int) -> Group:
@@ -143,13 +198,19 @@ def _with_axis(letter: str, number: int, axis: float) -> Group:
 
 def _term(group: Group, piece: str, text: str, start: int) -> Block:
     position = start + len(piece) - len(piece.lstrip())
+    if (on := _ON.fullmatch(piece)) is not None:
+        return _map(_term(group, on[1], text, start), on, text, start)
+    if (mixed := _FIELDS.fullmatch(piece.strip())) is not None:
+        return _fields(group, mixed, text, position)
+    if (quotient := _QUOTIENT.fullmatch(piece.strip())) is not None:
+        return _quotient(group, quotient, text, position)
     match = _TERM.match(piece.strip())
     if match is None:
         raise ParseError(f"Expected a term such as '{_example(group)}'.", text, min(position, len(text)))
     copies, irrep, count, kind, features = match.groups()
     try:
         if irrep is not None:
-            return _irrep(group, int(copies), irrep)
+            return _irrep(group, int(copies or 1), irrep)
         if kind == "points":
             return _points(group, count, features)
         if features is not None:
@@ -157,6 +218,33 @@ def _term(group: Group, piece: str, text: str, start: int) -> Block:
         return _kind(group, int(count or 1), kind)
     except ValueError as error:
         raise ParseError(str(error), text, position) from error
+
+
+def _fields(group: Group, match: re.Match[str], text: str, position: int) -> Block:
+    inside = position + match.start(2)
+    parts = _terms(group, text, inside, inside + len(match[2]))
+    try:
+        basis = None if match[3] is None else json.loads(match[3])
+        return Fields(group, int(match[1] or 1), parts, basis)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ParseError(str(error), text, position) from error
+
+
+def _quotient(group: Group, match: re.Match[str], text: str, position: int) -> Block:
+    copies, letter, turns, axis = match.groups()
+    try:
+        if not isinstance(group, (Cyclic, Dihedral)):
+            raise ValueError(f"Expected C_n or D_n for quotients of regular fields but got {group}.")
+        return Quotient.by(group, int(copies or 1), letter, int(turns), None if axis is None else float(axis))
+    except ValueError as error:
+        raise ParseError(str(error), text, position) from error
+
+
+def _map(block: Block, on: re.Match[str], text: str, start: int) -> Block:
+    try:
+        return FieldMap(block.group, block.copies, block, int(on[2]), int(on[3]))
+    except ValueError as error:
+        raise ParseError(str(error), text, start + on.start(2)) from error
 
 
 def _irrep(group: Group, copies: int, irrep: str) -> Block:
@@ -170,6 +258,8 @@ def _irrep(group: Group, copies: int, irrep: str) -> Block:
         return FrequencyIrrep(group, copies, number)
     if parity is None and isinstance(group, (Cyclic, Dihedral)):
         return PlanarIrrep(group, copies, number)
+    if isinstance(group, Dihedral):
+        return PlanarIrrep(group, copies, number, odd=parity == -1)
     raise ValueError(f"Expected a term that {group} has, such as '{_example(group)}', but got the irrep {irrep}.")
 
 

@@ -15,7 +15,7 @@ from lightning_invariant.metrics.invariance import (
     invariance_error,
     mean_distance,
 )
-from lightning_invariant.metrics.misfit import Fit, better_fits, fits_tried
+from lightning_invariant.metrics.misfit import Fit, better_fits, fits_tried, subgroup_fits
 from lightning_invariant.metrics.rank import Spectrum, collapse, effective_rank, spectrum
 from lightning_invariant.metrics.separation import (
     hard_negative_ratio,
@@ -51,4 +51,5 @@ __all__ = [
     "relative_distance",
     "spearman",
     "spectrum",
+    "subgroup_fits",
 ]

@@ -53,8 +53,14 @@ def has_hard_negatives(representation: Representation | str) -> bool:
     """Whether at least two copies move, so that they can be transformed apart."""
     representation = Representation.parse(representation)
     g = representation.group.probe_elements(16, torch.Generator().manual_seed(0))
-    moving = [b for b in representation if (b.matrices(g) - torch.eye(b.dim, dtype=torch.float64)).abs().max() > 1e-9]
-    return sum(block.copies for block in moving) > 1
+    return sum(block.copies for block in representation if _moves(block, g)) > 1
+
+
+def _moves(block: Block, g: Tensor) -> bool:
+    """Whether some element changes a random latent of one copy."""
+    one = replace(block, copies=1)
+    z = torch.randn(one.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).expand(len(g), -1, -1)
+    return bool((one.transform(z, g) - z).abs().max() > 1e-9)
 
 
 def hard_negative_ratio(

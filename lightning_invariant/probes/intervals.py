@@ -105,6 +105,8 @@ def _bootstrap(a: Tensor, b: Tensor, targets: Tensor, groups: Tensor, seed: int)
         studentised.append((found - gap) / spread)
     t = torch.cat(studentised)
     t = t[t.isfinite()]
+    if not len(t):  # the two are right and wrong alike in every sample
+        return Interval(float(gap), float(gap))
     low, high = torch.quantile(t, t.new_tensor([(1 - BOOTSTRAP_LEVEL) / 2, (1 + BOOTSTRAP_LEVEL) / 2])).tolist()
     both = float(torch.quantile(t.abs(), BOOTSTRAP_LEVEL))
     return Interval(float(gap - max(high, both) * deviation), float(gap + max(-low, both) * deviation))

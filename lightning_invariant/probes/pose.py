@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from lightning_invariant.groups import FiniteGroup, Symmetric
+from lightning_invariant.groups import FiniteGroup, Product, Symmetric
 from lightning_invariant.metrics.elements import LISTED
 from lightning_invariant.probes.probe import KNN, Ridge
 from lightning_invariant.probes.samples import full_precision
@@ -51,10 +51,16 @@ def pose_skill(features: Float[Tensor, "B K"], group: Group, g: Tensor) -> PoseS
         The skill, (accuracy - chance) / (1 - chance) for classes and R² otherwise, not below 0; and its noise.
 
     Raises:
-        ValueError: Fewer than 4 samples, samples that all have one element, or features that are not finite.
+        ValueError: Fewer than 4 samples, samples that all have one element, features that are not finite, or orders of
+            padded sets of unlike size.
     """
     if len(features) < LEAST or len(g) != len(features):
         raise ValueError(f"Expected at least {LEAST} samples with an element each but got {len(features)}, {len(g)}.")
+    if _tells_sizes(group, g):
+        raise ValueError(
+            f"Expected sets of one size but elements of {group} leave the places behind smaller ones alone, so that "
+            "who knows the size of a set knows something of its element."
+        )
     truth = _targets(group, g.to(features.device))
     if bool((truth == truth[:1]).all()):
         raise ValueError(f"Expected at least 2 different elements of {group} but got one; transform more samples.")
@@ -65,6 +71,19 @@ def pose_skill(features: Float[Tensor, "B K"], group: Group, g: Tensor) -> PoseS
     chance = float(truth.bincount().max()) / len(truth)
     best, left = max(accuracy(found, truth) for found in predictions), 1.0 - chance
     return PoseSkill(max(0.0, best - chance) / left, 4 * (chance * (1 - chance) / len(truth)) ** 0.5 / left)
+
+
+def _tells_sizes(group: Group, g: Tensor) -> bool:
+    """Whether orders leave their last place alone more often than chance does."""
+    factors = group.factors if isinstance(group, Product) else (group,)
+    parts = group.split(g) if isinstance(group, Product) else [g]
+    for factor, part in zip(factors, parts, strict=True):
+        if isinstance(factor, Symmetric) and factor.n > 1:
+            chance = 1 / factor.n
+            share = float((part[:, -1] == factor.n - 1).double().mean())
+            if share > chance + 5 * (chance * (1 - chance) / len(part)) ** 0.5:
+                return True
+    return False
 
 
 def _targets(group: Group, g: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """What survives: maps from latents to invariant features, each with a guarantee."""
 
 from lightning_invariant.projections.base.composition import PCA, Composition, Standardise
+from lightning_invariant.projections.base.estimated import Estimated
 from lightning_invariant.projections.base.joined import Joined
 from lightning_invariant.projections.base.pooling import ChannelMax, ChannelNorm, OrbitMean
 from lightning_invariant.projections.base.projection import Projection
@@ -13,7 +14,9 @@ from lightning_invariant.projections.finite.coorbits import SortedCoorbits
 from lightning_invariant.projections.finite.cyclic_spectrum import CyclicBispectrum, CyclicPowerSpectrum, FourierModulus
 from lightning_invariant.projections.finite.max_filter import ArgmaxCanonical, MaxFilter
 from lightning_invariant.projections.finite.random_features import RandomFeatures
+from lightning_invariant.projections.finite.unfolded import Unfolded
 from lightning_invariant.projections.sets.fsw import FSW
+from lightning_invariant.projections.sets.graph_readout import GraphReadout
 from lightning_invariant.projections.sets.pairs import PairSort
 from lightning_invariant.projections.sets.sort import PointSort, Sort
 from lightning_invariant.projections.signs.absolute import Absolute
@@ -25,6 +28,7 @@ from lightning_invariant.projections.space.phases import PhaseInvariants, PhaseO
 from lightning_invariant.projections.space.point_frames import PointFrames
 from lightning_invariant.projections.space.polar import Norm, SingularValues, SortedEigenvalues
 from lightning_invariant.projections.space.spherical import SphericalBispectrum, SphericalPowerSpectrum
+from lightning_invariant.projections.space.spread import Spread
 from lightning_invariant.projections.space.vector_sums import VectorSums
 
 __all__ = [
@@ -40,10 +44,12 @@ __all__ = [
     "Cone",
     "CyclicBispectrum",
     "CyclicPowerSpectrum",
+    "Estimated",
     "FourierModulus",
     "Gram",
     "GramRoot",
     "GramRows",
+    "GraphReadout",
     "Identity",
     "Joined",
     "MaxFilter",
@@ -67,7 +73,9 @@ __all__ = [
     "SortedEigenvalues",
     "SphericalBispectrum",
     "SphericalPowerSpectrum",
+    "Spread",
     "Standardise",
+    "Unfolded",
     "VectorSums",
     "choose",
 ]

@@ -16,6 +16,7 @@ from lightning_invariant.projections.base.sampled import SampledMean
 from lightning_invariant.projections.finite.chamber import Chamber
 from lightning_invariant.projections.finite.cone import Cone
 from lightning_invariant.projections.finite.max_filter import MaxFilter
+from lightning_invariant.projections.finite.unfolded import Unfolded, unfolded
 from lightning_invariant.projections.sets.fsw import FSW
 from lightning_invariant.projections.sets.pairs import PairSort
 from lightning_invariant.projections.sets.sort import PointSort, Sort
@@ -28,6 +29,7 @@ from lightning_invariant.projections.space.phases import PhaseInvariants, PhaseO
 from lightning_invariant.projections.space.point_frames import PointFrames
 from lightning_invariant.projections.space.polar import Norm, SingularValues, SortedEigenvalues
 from lightning_invariant.projections.space.spherical import SphericalBispectrum
+from lightning_invariant.projections.space.spread import Spread, spread
 from lightning_invariant.projections.space.vector_sums import VectorSums
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ MEASURABLE = 2**29
 """Most entries of Jacobian times group element that measuring a distortion may take."""
 FEW = 720
 """Most orders of points, those of six, for which a max filter is affordable where pairs carry numbers."""
+TEMPLATES = 2**22
+"""Most numbers in the templates of a max filter; of larger latents, channels are mixed to fewer first."""
 MOST_COLUMNS = 4
 """Sorted columns that are taken for each number of a point where fewer are not bi-Lipschitz."""
 FRAMED = 1000
@@ -114,6 +118,14 @@ def _chosen(representation: Representation, size: int | None) -> tuple[Projectio
         )
     if moves_nothing(representation):
         return Identity(representation), "nothing moves, so the latent itself is kept"
+    wide = spread(representation)
+    if wide != representation:
+        projection = Spread(representation, _chosen(wide, size)[0])
+        return projection, "what belongs to all points is given to each, and the best map of such clouds comes next"
+    if (fields := _without_positions(representation)) is not None:
+        size = LARGE_SIZE if size is None and representation.size > LARGE else size
+        projection, why = _chosen(fields, size)
+        return Unfolded(representation, projection), f"pixels and channels move as in '{_short(fields)}'; {why}"
     reduced, order = image(representation)
     if len(reduced) == len(representation) and (found := _isometric(representation)) is not None:
         return found
@@ -121,6 +133,15 @@ def _chosen(representation: Representation, size: int | None) -> tuple[Projectio
         return _best_known(representation, size)
     projection, why = _isometric(reduced) or _best_known(reduced, size)
     return Reduced(representation, projection), f"the action has the same orbits as '{_short(reduced)}'; {why}"
+
+
+def _without_positions(representation: Representation) -> Representation | None:
+    """What feature maps are read as; None where there are none, or fields are turned in a basis of their own."""
+    try:
+        fields = unfolded(representation)
+    except GroupError:
+        return None
+    return None if fields == representation else fields
 
 
 def _short(representation: Representation) -> str:
@@ -250,6 +271,9 @@ def _listed(representation: Representation) -> bool:
 
 
 def _max_filter(representation: Representation, size: int | None) -> tuple[Projection, str]:
+    width = 2 * representation.size if size is None else size
+    if width * representation.size > TEMPLATES:
+        return _mixed_filter(representation, width)
     projection = MaxFilter(representation, size)
     claim = {
         Separation.BILIPSCHITZ: f"is bi-Lipschitz for almost all templates{_stated(projection)}",
@@ -261,6 +285,17 @@ def _max_filter(representation: Representation, size: int | None) -> tuple[Proje
     return projection, (
         "reflections do not generate the action, so no isometric map exists; a max filter bank of "
         f"{projection.out_features} templates on the joint latent {claim}"
+    )
+
+
+def _mixed_filter(representation: Representation, size: int) -> tuple[Projection, str]:
+    """A max filter of as many combinations of channels as the bound on the templates allows."""
+    share = TEMPLATES / (sum(block.copies**2 for block in representation) + size * representation.size)
+    copies = [max(1, min(block.copies, int(block.copies * share))) for block in representation]
+    projection = Mixed(representation, MaxFilter(with_copies(representation, copies), size))
+    return projection, (
+        "reflections do not generate the action, so no isometric map exists; random combinations of channels to fewer, "
+        f"and a max filter bank of {size} templates on these, tell any two fixed orbits apart for almost all draws"
     )
 
 

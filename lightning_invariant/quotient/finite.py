@@ -30,7 +30,7 @@ def try_all(representation: Representation, z: Tensor, w: Tensor, masks: Masks |
     copied = sum(block.copies * block.dim**2 for block in representation)
     # With the copies summed first, an element costs its matrix entries; moving latents costs a pass over them.
     summed = copied + len(elements) * entries <= 8 * len(elements) * representation.size
-    rows = max(1, NUMBERS // max(entries, representation.size))
+    rows = max(1, NUMBERS // max(entries if summed else 1, representation.size))
     search = _by_correlation if _is_shifted(representation) else _by_cross_products if summed else _by_moving
     index = []
     for start in range(0, len(z), rows):

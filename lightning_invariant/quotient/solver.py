@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Orthogonal, Product, Representation, Sampled, Signs, Symmetric
+from lightning_invariant.groups.fields import Fields
 from lightning_invariant.groups.finite_blocks import Pairs, Points, SignPattern
 from lightning_invariant.groups.group import LISTING_LIMIT
+from lightning_invariant.groups.standard_form import standard_form
 from lightning_invariant.projections.base.joint import is_trivial
 from lightning_invariant.quotient.factors import factor_alone, large_factor, try_small_factors
 from lightning_invariant.quotient.finite import choose_signs, try_all
@@ -59,6 +61,10 @@ def solver_for(representation: Representation) -> Solver:
     if not moving:
         still = group.identity()
         return Solver("identity", True, True, lambda z, *_: exactly(still.to(z.device).expand(len(z), *still.shape)))
+    if any(isinstance(block, Fields) for block in moving):
+        standard = standard_form(r)
+        inner, change = solver_for(standard.representation), standard.change
+        return inner._replace(solve=lambda z, w, *rest: inner.solve(change(r, z), change(r, w), *rest))
     if isinstance(group, Symmetric) and all(isinstance(block, Points) for block in moving):
         return Solver("assignment", True, True, lambda z, w, masks, _: assign_points(r, z, w, masks))
     if isinstance(group, Symmetric) and all(isinstance(block, (Points, Pairs)) for block in moving):

@@ -3,7 +3,7 @@
 from lightning_invariant.tracking.dashboard import dashboard
 from lightning_invariant.tracking.figures import equivariance_bars, figure_to_image, scatter_pair
 from lightning_invariant.tracking.loggers import publish
-from lightning_invariant.tracking.opening import announce
+from lightning_invariant.tracking.opening import announce, conclude
 from lightning_invariant.tracking.projector import WrittenPoints, write_projector
 from lightning_invariant.tracking.quotient_figure import quotient_pair
 from lightning_invariant.tracking.report import Embedding, Report
@@ -14,6 +14,7 @@ __all__ = [
     "Report",
     "WrittenPoints",
     "announce",
+    "conclude",
     "dashboard",
     "equivariance_bars",
     "figure_to_image",

@@ -70,7 +70,7 @@ def scatter_pair(
         )
     rows = spread_rows(len(raw), _MAX_SHOWN)
     known = None if labels is None else plain_values(labels)
-    colours = _Colours(known and [known[row] for row in rows.tolist()])
+    colours = Colours(known and [known[row] for row in rows.tolist()])
     hollow = torch.zeros(len(rows), dtype=torch.bool) if moved is None else moved.detach().cpu().bool()[rows]
     figure = _figure(9.0, 4.5)
     panels = figure.subplots(1, 2)
@@ -145,7 +145,7 @@ def figure_to_image(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-class _Colours:
+class Colours:
     """How labels become colours, the same in both panels."""
 
     def __init__(self, labels: list[Any] | None) -> None:
@@ -211,13 +211,13 @@ class _Colours:
 
 
 def _scatter(
-    axes: Axes, name: str, points: Tensor, colours: _Colours, hollow: np.ndarray, method: Reduction = "pca"
+    axes: Axes, name: str, points: Tensor, colours: Colours, hollow: np.ndarray, method: Reduction = "pca"
 ) -> None:
     if method == "umap":
         positions, finite = umap_positions(points)
         captions = ["UMAP 1", "UMAP 2"]
     else:
-        positions, shares, finite = _principal(points)
+        positions, shares, finite = principal(points)
         captions = [f"component 1 ({shares[0]:.0%} of variance)", f"component 2 ({shares[1]:.0%})"]
     hollow = hollow[finite]
     values = colours.values if isinstance(colours.values, str) else colours.values[finite]
@@ -235,22 +235,22 @@ def _scatter(
     _tidy(axes)
 
 
-def _principal(points: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates (n, 2), shares of variance (2,), and which rows (N,) were finite, n of them."""
+def principal(points: Tensor, count: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return coordinates (n, count), shares of variance (count,), and which rows (N,) were finite, n of them."""
     values = points.double().cpu()
     finite = torch.isfinite(values).all(dim=1)
     centred = values[finite]
     if len(centred) == 0:
-        return np.zeros((0, 2)), np.zeros(2), finite.numpy()
+        return np.zeros((0, count)), np.zeros(count), finite.numpy()
     centred = centred - centred.mean(dim=0)
     # Centred in double, decomposed in single: half the memory for a latent of many thousand numbers.
     _, spread, directions = torch.linalg.svd(centred.float(), full_matrices=False)
-    directions = directions[:2]
+    directions = directions[:count]
     # The sign of a component is arbitrary; fixed by its largest entry, consecutive reports do not flip.
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     coordinates = centred.float() @ (directions * torch.where(largest < 0, -1.0, 1.0)).T
-    shares = (spread**2 / (spread**2).sum().clamp_min(torch.finfo(torch.float32).tiny))[:2]
-    missing = 2 - len(directions)
+    shares = (spread**2 / (spread**2).sum().clamp_min(torch.finfo(torch.float32).tiny))[:count]
+    missing = count - len(directions)
     coordinates = torch.nn.functional.pad(coordinates, (0, missing))
     return coordinates.numpy(), torch.nn.functional.pad(shares, (0, missing)).numpy(), finite.numpy()
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.tracking.figures import figure_to_image
-from lightning_invariant.tracking.labels import label_columns, plain_values
 from lightning_invariant.tracking.projector import WrittenPoints, safe_name, write_projector
-from lightning_invariant.tracking.rows import spread_rows
+from lightning_invariant.tracking.services import MESSAGES, Sink, logger_classes, service_of
 
 if TYPE_CHECKING:
     import os
@@ -21,18 +19,16 @@ if TYPE_CHECKING:
     from lightning_invariant.tracking.report import Embedding, Report
 
 FOLDER = "invariant"
-MESSAGES = "invariance_findings"
-_TABLE_ROWS = 2000
 
 
 def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """Show a report's embeddings, figures and messages in every logger that can.
 
-    TensorBoard gets projector points, images and text; Weights & Biases gets tables and images. An item that no logger
-    took (CSV, MLflow, no logger at all, or one that raised) is written below `<fallback_dir>/invariant/`: projector
-    points that `tensorboard --logdir` opens, PNG files, and lines of `messages.txt`. Scalars are not logged here: they
-    go through `LightningModule.log`, where EarlyStopping and ModelCheckpoint see them. With Lightning's DummyLogger
-    (fast_dev_run) nothing is to be kept, and nothing is written.
+    TensorBoard gets projector points, images and text; Weights & Biases, MLflow, Comet, LitLogger and trackio get
+    tables or point clouds, images and text. An item that no logger took (CSV, no logger at all, or one that raised) is
+    written below `<fallback_dir>/invariant/`: projector points that `tensorboard --logdir` opens, PNG files, and lines
+    of `messages.txt`. Scalars are not logged here: they go through `LightningModule.log`, where EarlyStopping and
+    ModelCheckpoint see them. With Lightning's DummyLogger (fast_dev_run) nothing is to be kept, and nothing is written.
 
     Guarantee: raises no Exception, and leaves the global random states alone. To be called on one rank only.
 
@@ -48,16 +44,16 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
     if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
         return ()
     sinks = [sink for logger in loggers if (sink := tried(failures, type(logger).__name__, lambda a=logger: _sink(a)))]
-    last_resort: list[_Sink] = [] if fallback_dir is None else [_Files(Path(fallback_dir) / FOLDER)]
+    last_resort: list[Sink] = [] if fallback_dir is None else [_Files(Path(fallback_dir) / FOLDER)]
 
-    def show(item: str, on: Callable[[_Sink], Any]) -> None:
-        def offer(places: Sequence[_Sink]) -> list[Any]:
+    def show(item: str, on: Callable[[Sink], Any]) -> None:
+        def offer(places: Sequence[Sink]) -> list[Any]:
             return [tried(failures, f"{place.name}, {item}", lambda p=place: on(p)) for place in places]
 
         taken = offer(sinks)
         if not any(taken):
             taken = offer(last_resort)
-        dropped = max((done.dropped for done in taken if isinstance(done, WrittenPoints)), default=0)
+        dropped = max((getattr(done, "dropped", 0) for done in taken), default=0)
         if dropped:
             failures.append(f"{item}: {dropped} rows with NaN or infinite values were left out.")
 
@@ -73,17 +69,7 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
     return tuple(failures)
 
 
-class _Sink(Protocol):
-    """A place that takes all three kinds of items, and answers with something true."""
-
-    name: str
-
-    def points(self, tag: str, embedding: Embedding, step: int) -> Any: ...
-    def image(self, tag: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> Any: ...
-    def text(self, messages: Sequence[str], step: int) -> Any: ...
-
-
-class _TensorBoard:
+class _TensorBoard(Sink):
     name = "TensorBoardLogger"
 
     def __init__(self, logger: Any) -> None:
@@ -101,33 +87,7 @@ class _TensorBoard:
         return True
 
 
-class _Wandb:
-    name = "WandbLogger"
-
-    def __init__(self, logger: Any) -> None:
-        self.logger = logger
-
-    def points(self, tag: str, embedding: Embedding, step: int) -> bool:
-        rows = spread_rows(len(embedding.points), _TABLE_ROWS)
-        values = embedding.points.detach()[rows.to(embedding.points.device)].float().cpu().tolist()
-        named = {name: plain_values(column) for name, column in label_columns(embedding.labels).items()}
-        columns = [*named, *(f"x{i}" for i in range(embedding.points.shape[1]))]
-        texts = [[str(column[row]) for column in named.values()] for row in rows.tolist()]
-        self.logger.log_table(
-            tag, columns=columns, data=[[*t, *v] for t, v in zip(texts, values, strict=True)], step=step
-        )
-        return True
-
-    def image(self, tag: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> bool:
-        self.logger.log_image(tag, [image], step=step)
-        return True
-
-    def text(self, messages: Sequence[str], step: int) -> bool:
-        self.logger.log_text(MESSAGES, columns=["message"], data=[[message] for message in messages], step=step)
-        return True
-
-
-class _Files:
+class _Files(Sink):
     name = "files"
 
     def __init__(self, folder: Path) -> None:
@@ -151,23 +111,10 @@ class _Files:
         return True
 
 
-def _sink(logger: Any) -> _Sink | None:
+def _sink(logger: Any) -> Sink | None:
     if isinstance(logger, logger_classes("", "TensorBoardLogger")):
         return _TensorBoard(logger)
-    if isinstance(logger, logger_classes("", "WandbLogger")):
-        return _Wandb(logger)
-    return None
-
-
-def logger_classes(module: str, name: str) -> tuple[type, ...]:
-    """The class of that name in both packages that Lightning comes in, as far as they are imported.
-
-    A logger's class is the only sign to trust: a DummyLogger's experiment has every attribute that it is asked for.
-    """
-    roots = [
-        ".".join(filter(None, (root, module))) for root in ("pytorch_lightning.loggers", "lightning.pytorch.loggers")
-    ]
-    return tuple(getattr(sys.modules[root], name) for root in roots if hasattr(sys.modules.get(root), name))
+    return service_of(logger)
 
 
 def _write_points(folder: str | os.PathLike[str], tag: str, embedding: Embedding, step: int) -> WrittenPoints:

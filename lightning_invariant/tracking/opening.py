@@ -1,9 +1,12 @@
-"""What is written once, when a training starts: settings beside the user's hyperparameters, and a dashboard's layout.
+"""What is written once: settings and a dashboard's layout when a training starts, its last numbers when it ends.
 
 TensorBoard's HParams page takes the columns of the first experiment and, of each run, the first session that it finds.
 Where Lightning is about to write the user's hyperparameters, ours are written together with them just before, into the
 same run. Where it is not, they go into a run of their own below it, without an experiment, so that whatever the user
 writes later decides on the columns. The layout goes into that run too, where it is merged with the user's own.
+
+The page shows the numbers of a session's own run, and sorts by them. Below the user's run there are none, so the last
+ones are repeated there when the training ends.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_invariant.tracking.loggers import FOLDER, logger_classes, tried
+from lightning_invariant.tracking.loggers import FOLDER, tried
 from lightning_invariant.tracking.projector import safe_name
+from lightning_invariant.tracking.services import logger_classes, service_of
 
 if TYPE_CHECKING:
     import os
@@ -54,7 +58,7 @@ def announce(
     Returns:
         What went wrong, one sentence an item.
     """
-    loggers, failures, below = list(loggers), [], FOLDER + (safe_name(part) if part else "")
+    loggers, failures, below = list(loggers), [], _below(part)
     if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
         return ()
     taken = False
@@ -64,11 +68,45 @@ def announce(
             taken |= bool(
                 tried(failures, item, lambda a=logger: _run(a, below, settings, hyperparameters, metrics, layout))
             )
-        elif isinstance(logger, (*logger_classes("", "WandbLogger"), *logger_classes("", "MLFlowLogger"))):
-            taken |= bool(tried(failures, item, lambda a=logger: _parameters(a, settings)))
+        elif (service := service_of(logger)) is not None:
+            taken |= bool(tried(failures, item, lambda a=service: a.settings(settings)))
     if not taken and fallback_dir is not None:
         tried(failures, SETTINGS, lambda: _file(Path(fallback_dir) / below, settings))
     return tuple(failures)
+
+
+def conclude(
+    numbers: Mapping[str, float],
+    step: int,
+    loggers: Iterable[Any],
+    *,
+    hyperparameters: Mapping[str, Any] | None,
+    part: str = "",
+) -> tuple[str, ...]:
+    """Show the last numbers of a training beside its settings on TensorBoard's HParams page.
+
+    Guarantee: raises no Exception. On one rank only.
+
+    Args:
+        numbers: Tag to number.
+        step: At which they were measured.
+        loggers: `trainer.loggers`.
+        hyperparameters: As given to `announce`.
+        part: As given to `announce`.
+
+    Returns:
+        What went wrong, one sentence an item.
+    """
+    failures: list[str] = []
+    for logger in loggers:
+        if isinstance(logger, logger_classes("", "TensorBoardLogger")) and _has_own_run(logger, hyperparameters):
+            item = f"{type(logger).__name__}, last numbers"
+            tried(failures, item, lambda a=logger: _numbers(Path(a.log_dir) / _below(part), numbers, step))
+    return tuple(failures)
+
+
+def _below(part: str) -> str:
+    return FOLDER + (safe_name(part) if part else "")
 
 
 def _run(
@@ -82,7 +120,7 @@ def _run(
     from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
-    own = hyperparameters is None or not getattr(logger, "_default_hp_metric", True)
+    own = _has_own_run(logger, hyperparameters)
     with SummaryWriter(str(Path(logger.log_dir) / below)) as writer:
         writer.add_custom_scalars(layout)
         if own:
@@ -97,9 +135,17 @@ def _run(
     return True
 
 
-def _parameters(logger: Any, settings: Mapping[str, str | float]) -> bool:
-    logger.log_hyperparams(dict(settings))
-    return True
+def _has_own_run(logger: Any, hyperparameters: Mapping[str, Any] | None) -> bool:
+    """Whether settings stand in a run below the user's, because Lightning writes no hyperparameters into his."""
+    return hyperparameters is None or not getattr(logger, "_default_hp_metric", True)
+
+
+def _numbers(folder: Path, numbers: Mapping[str, float], step: int) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)
 
 
 def _file(folder: Path, settings: Mapping[str, str | float]) -> bool:

@@ -10,10 +10,12 @@ of these folders. Entries and folders elsewhere are another writer's and are kep
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import torch
@@ -24,7 +26,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import (  # the name is 
 from torch import Tensor
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.tracking.labels import Labels, label_columns, metadata_table
+from lightning_invariant.tracking.labels import Labels, coloured_column, label_columns, metadata_table
 from lightning_invariant.tracking.projector_config import (
     ENTRY,
     ROOT,
@@ -33,11 +35,13 @@ from lightning_invariant.tracking.projector_config import (
     remove_views,
     write_config,
 )
-from lightning_invariant.tracking.projector_tensor import write_tensor
+from lightning_invariant.tracking.projector_files import write_tensor
 from lightning_invariant.tracking.rows import spread_rows
 from lightning_invariant.tracking.thumbnails import sprite_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float, Num
 
 _WRITING = ".writing"
@@ -100,6 +104,9 @@ def write_projector(
     if labels is not None:
         (draft / "metadata.tsv").write_bytes(metadata_table(labels, rows.tolist()))
         entry.metadata_path = f"{at}/metadata.tsv"
+        if (column := coloured_column(labels, rows.tolist())) is not None:
+            (draft / "bookmarks.json").write_text(json.dumps([_bookmark(column, matrix.shape)]), encoding="utf-8")
+            entry.bookmarks_path = f"{at}/bookmarks.json"
     if thumbnails is not None:
         sheet, size = sprite_sheet(thumbnails[rows.to(thumbnails.device)])
         sheet.save(draft / "sprite.png", compress_level=1)
@@ -163,6 +170,35 @@ def _finite_rows(tag: str, points: Tensor, max_points: int) -> tuple[Tensor, Ten
     if matrix.shape[1] == 1:
         matrix = torch.cat([matrix, torch.zeros_like(matrix)], dim=1)
     return matrix, rows, len(chosen) - len(rows)
+
+
+def _bookmark(column: str, shape: Sequence[int]) -> dict[str, Any]:
+    """Return a state of the page: as it opens, but coloured by a column.
+
+    The page has computed the principal components before, so none has to stand here. What is no colour has the value
+    that the page starts with, because it takes every one of them from here.
+    """
+    state: dict[str, Any] = {
+        "label": f"coloured by {column}",
+        "selectedColorOptionName": column,
+        "selectedLabelOption": column,
+        "customSelectedSearchByMetadataOption": column,
+        "selectedProjection": "pca",
+        "pcaComponentDimensions": list(range(min(3, shape[1]))),
+        "projections": [],
+        "selectedPoints": [],
+        "dataSetDimensions": list(shape),
+        "tSNEIteration": 0,
+        "tSNEPerplexity": max(5, math.ceil(math.sqrt(shape[0]) / 4)),
+        "tSNELearningRate": 1,  # its logarithm to base 10
+        "tSNEis3d": True,
+        "umapIs3d": True,
+        "umapNeighbors": 15,
+        "umapMinDist": 0.1,
+    }
+    for side in ("XLeft", "XRight", "YUp", "YDown"):
+        state |= {f"custom{side}Text": "", f"custom{side}Regex": False}
+    return state
 
 
 def safe_name(tag: str) -> str:

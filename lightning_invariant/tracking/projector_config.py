@@ -21,7 +21,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import (  # the names ar
 )
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.tracking.projector_view import VIEW, write_view
+from lightning_invariant.tracking.projector_files import VIEW, write_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from torch import nn
 
 from lightning_invariant.groups import SO2
 from lightning_invariant.groups.actions import ImageAction
+from lightning_invariant.orbit_layer import OrbitLayer
 from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
-from lightning_invariant.zoo.orbit_encoder import OrbitEncoder
 from lightning_invariant.zoo.ordinary import SmallCNN, SmallViT
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class AugmentedClassifier(ImageClassifier):
         self.save_hyperparameters()
         if backbone not in ("cnn", "vit"):
             raise ValueError(f"Expected a backbone 'cnn' or 'vit' but got {backbone!r}.")
-        self.orbit = OrbitEncoder(SmallCNN(size) if backbone == "cnn" else SmallViT(size), group)
+        self.orbit = OrbitLayer(SmallCNN(size) if backbone == "cnn" else SmallViT(size), group)
         self.head = nn.Linear(size, classes)
         self.augment, self.lr = augment, lr
 

@@ -126,3 +126,15 @@ def test_what_was_decided_on_one_batch_holds_for_all():
 def test_what_is_not_there_says_what_is(call, message):
     with pytest.raises(BatchError, match=message):
         call()
+
+
+def test_a_key_named_batch_hides_no_other():
+    y = torch.tensor([2, 0, 1])
+    graphs = {"x": torch.zeros(6, 2), "batch": torch.tensor([0, 0, 1, 2, 2, 2]), "y": y}
+    assert torch.equal(BatchReader(labels="batch['y']").labels(graphs), y)
+    assert BatchReader().labels_from(graphs, 3) == "batch['y'], 3 classes"
+    assert BatchReader().decide(graphs, 3).labels(graphs).tolist() == [2, 0, 1]
+    assert BatchReader().has_labels(graphs, 3)
+    assert not BatchReader().has_labels(graphs, 4)
+    nested = {"batch": {"y": y}}
+    assert torch.equal(BatchReader(labels="batch['y']").labels(nested), y)

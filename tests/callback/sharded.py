@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 from lightning_invariant.batch import BatchReader
 from lightning_invariant.callback.capture.capture import Capture, Sizes
-from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.callback.capture.latent import LatentReader, Symmetry
 from lightning_invariant.callback.report.assemble import Assembler
 from lightning_invariant.callback.support.gather import gathered, process_count, process_rank
 from lightning_invariant.groups import Representation
@@ -42,7 +42,7 @@ def found(kind: str) -> dict[str, object]:
     network = Classifier().eval()
     representation = Representation.parse(REPRESENTATION)
     said: dict[str, str] = {}
-    reader = LatentReader("encoder", representation, None, None, ragged=False)
+    reader = LatentReader("encoder", Symmetry("encoder", representation), None, None, ragged=False)
     capture = Capture(reader, None, BatchReader(), Sizes(2000, 2000), said.__setitem__)
     called = network if kind == "plain" else wrapped(network, kind)
     capture.sharded = kind != "plain"

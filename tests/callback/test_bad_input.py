@@ -187,8 +187,9 @@ class Wandb(Raises):
 
 def test_a_logger_that_raises(tmp_path, monkeypatch):
     from lightning_invariant.tracking import loggers as module
+    from lightning_invariant.tracking import services
 
-    monkeypatch.setattr(module, "_sink", lambda logger: module._Wandb(logger) if isinstance(logger, Wandb) else None)
+    monkeypatch.setattr(module, "_sink", lambda logger: services._Wandb(logger) if isinstance(logger, Wandb) else None)
     with pytest.warns(UserWarning, match="not shown, RuntimeError: quota") as caught:
         logged, _ = watch(tmp_path, TensorDataset(X, Y), logger=Wandb(tmp_path), figures="pca")
     assert logged["knn"] > 0

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, Sto
 
 from lightning_invariant import Export, HubExport, InvariantCallback, InvariantEncoder
 from lightning_invariant.encoder.publish import check_entry
-from lightning_invariant.errors import HubError
+from lightning_invariant.errors import GraphError, HubError
 from lightning_invariant.hub.queue import Queue
 from lightning_invariant.hub.worker import Manner, Worker, empty_queue
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit, loaders, trainer
@@ -355,18 +355,45 @@ def test_a_refused_upload_does_not_end_the_training(tmp_path: Path, hub: Hub) ->
     assert [outcome.state for outcome in empty_queue(Queue(), Manner(check_entry))] == ["published"]
 
 
-def test_an_encoder_that_cannot_be_exported_is_a_finding(tmp_path: Path, hub: Hub) -> None:
-    class Dependent(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = Classifier().encoder
+class Dependent(torch.nn.Module):
+    """An encoder that cannot be traced."""
 
-        def forward(self, x):
-            return self.inner(x) if float(x.sum()) > -1e9 else x
+    def __init__(self, limit: float = -1e9) -> None:
+        super().__init__()
+        self.inner, self.limit = Classifier().encoder, limit
 
-    with pytest.warns(UserWarning, match="in export"):
-        module, _ = train([publishing(), checkpoints(tmp_path)], tmp_path, Classifier(Dependent()))
-    assert module.steps == 12
+    def forward(self, x):
+        return self.inner(x) if float(x.sum()) > self.limit else x
+
+
+def test_class_path_and_arguments_are_published_where_nothing_else_can_be(tmp_path: Path, hub: Hub) -> None:
+    callback, module = publishing("end", arguments={"limit": -1e8}), Classifier(Dependent(-1e8))
+    train([callback], tmp_path, module, max_epochs=1)
+    repository = hub.repositories[NAME]
+    folder = tmp_path / "pulled"
+    folder.mkdir()
+    for name, content in repository.commits[repository.branches["main"]].items():
+        (folder / name).write_bytes(content)
+    assert not (folder / "graph.json").exists()
+    encoder = InvariantEncoder.from_pretrained(folder, network=Dependent)
+    x = torch.randn(5, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(encoder(x), callback.projection(module.eval().encoder(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_an_encoder_that_cannot_be_exported_is_an_error_at_the_sanity_check_and_a_finding_later(
+    tmp_path: Path, hub: Hub, checked: bool
+) -> None:
+    callbacks, module = [publishing(), checkpoints(tmp_path)], Classifier(Dependent())
+    if checked:
+        with pytest.raises(GraphError, match=r"With HubExport\(..., arguments="):
+            train(callbacks, tmp_path, module)
+        assert module.steps == 0
+    else:
+        with pytest.warns(UserWarning, match="in export"):
+            train(callbacks, tmp_path, module, num_sanity_val_steps=0)
+        assert module.steps == 12
     assert Queue().entries() == []
 
 

@@ -8,7 +8,7 @@ STREAM = """
 import sys, torch
 from lightning_invariant.batch import BatchReader
 from lightning_invariant.callback.capture.capture import Capture, Sizes
-from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.callback.capture.latent import LatentReader, Symmetry
 from lightning_invariant.groups import Representation
 
 rows, batch = int(sys.argv[1]), int(sys.argv[2])
@@ -23,7 +23,7 @@ class Network(torch.nn.Module):
         self(batch[0])
 
 network = Network().eval()
-reader = LatentReader("encoder", Representation.parse("C4: 4 regular"), None, None, ragged=False)
+reader = LatentReader("encoder", Symmetry("encoder", Representation.parse("C4: 4 regular")), None, None, ragged=False)
 capture = Capture(reader, None, BatchReader(), Sizes(2000, 2000), lambda key, text: sys.exit(text))
 capture.begin_run()
 capture.begin_validation(network, None, None)

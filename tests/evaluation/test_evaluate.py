@@ -9,10 +9,18 @@ import torch
 
 from lightning_invariant.errors import LatentError
 from lightning_invariant.evaluation import Latents, evaluate, findings, names
+from lightning_invariant.evaluation.evaluate import affordable_rows
 from lightning_invariant.evaluation.names import MEASURED
-from lightning_invariant.metrics import collapse, effective_rank, equivariance_error, equivariance_errors
+from lightning_invariant.groups import Representation
+from lightning_invariant.metrics import (
+    collapse,
+    effective_rank,
+    equivariance_error,
+    equivariance_errors,
+    invariance_error,
+)
 from lightning_invariant.probes import KNN, accuracy, mae, mean_average_precision, pose_skill, r2, ridge_fit
-from lightning_invariant.projections import ChannelMax, MaxFilter, OrbitMean, Sort, choose
+from lightning_invariant.projections import ChannelMax, MaxFilter, OrbitMean, SampledMean, Sort, choose
 
 TEXT = "C4: 4 regular"
 evaluating = sys.modules["lightning_invariant.evaluation.evaluate"]
@@ -380,8 +388,41 @@ def test_every_number_has_a_name_and_every_name_a_number(made, projection):
     latents = made(spread=0.9)
     classes = evaluate(latents, projection)
     values = evaluate(replace(latents, labels=latents.bank[:, 0]), projection)
-    assert {*classes.numbers, *values.numbers} == set(names()) - set(MEASURED)
-    assert set(classes.missing) <= set(names())
+    draws = latents.bank[latents.queries][:, None, None].expand(-1, 2, 64, -1) + torch.randn(150, 2, 64, 16)
+    alone = replace(latents, bank=latents.bank[:150], labels=latents.labels[:150], queries=None, draws=draws)
+    sampled = evaluate(alone, SampledMean("Sampled: 16 trivial"))
+    assert {*classes.numbers, *values.numbers, *sampled.numbers} == set(names()) - set(MEASURED)
+    assert not any(name.startswith("residual") for name in classes.numbers)
+    assert set(classes.missing) | set(sampled.missing) <= set(names())
+
+
+def test_features_of_sampled_transforms(made):
+    latents, generator = made(), torch.Generator().manual_seed(0)
+    z = latents.bank[:150]
+    draws = z[:, None, None] + torch.randn(150, 2, 8, 16, generator=generator)
+    labels = latents.labels[:150]
+    found = evaluate(
+        replace(latents, bank=z, labels=labels, queries=None, transformed=draws[:, 1, 0], draws=draws),
+        SampledMean("Sampled: 16 trivial"),
+    )
+    assert torch.equal(found.features, draws[:, 0].mean(dim=1))
+    assert torch.equal(found.transformed_features, draws[:, 1].mean(dim=1))
+    between = torch.pdist(found.features.double()).mean()
+    apart = (found.features - found.transformed_features).norm(dim=1).mean()
+    assert found.numbers["error"] == pytest.approx(float(apart / between), rel=1e-5)
+    assert found.numbers["residual_8"] == found.numbers["error"] < found.numbers["residual_2"]
+    assert found.numbers["error_raw"] == pytest.approx(invariance_error(draws[:, 1, 0], z))
+    assert "equivariance_error" in found.missing
+
+
+def test_draws_that_are_not_finite_leave_their_sample_out(made):
+    latents = made()
+    z, draws = latents.bank[:150], torch.randn(150, 2, 4, 16)
+    draws[7, 1, 2, 3] = torch.nan
+    kept, dropped = replace(latents, bank=z, labels=latents.labels[:150], queries=None, draws=draws).finite()
+    assert dropped == 1
+    assert len(kept.bank) == len(kept.draws) == len(kept.labels) == 149
+    assert torch.equal(kept.bank[7], z[8])
 
 
 def test_latents_that_cannot_be_evaluated_are_refused(made, projection):
@@ -413,3 +454,17 @@ def test_complex_latents_as_real_ones_are_evaluated():
     z = torch.randn(40, 3, dtype=torch.complex64, generator=generator)
     found = evaluate(Latents(torch.view_as_real(z).flatten(1)), choose("SO2: 3x1"))
     assert found.numbers["rank_raw"] > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("C8: 64 regular", 128),
+        ("SO2: 3x1", 48),
+        ("C8 x O3: 2 regular*vectors", 48),
+        ("S6 x O3: 6 points (8x0e + 1x1o)", 9),  # 720 orders for each pair, of which the best rotation is found
+        ("S9: 9 points x 8 + 2 pairs", 8),
+    ],
+)
+def test_orbit_distances_are_taken_between_as_many_latents_as_is_quick(text, rows):
+    assert affordable_rows(Representation.parse(text)) == rows

@@ -159,6 +159,25 @@ def test_the_part_of_the_group_that_holds_is_named(made):
     text = told(replace(latents, transformed=broken), choose("C8: 2 regular"))["equivariance"]
     assert "declared is C8, it holds for C4" in text
     assert "45°" in text or "135°" in text
+    pick = "z.flatten(1).unflatten(1, (2, 8))[:, :, [0, 2, 4, 6, 1, 3, 5, 7]].flatten(1, 2)"
+    assert f"'C4: 4 regular', pick=lambda z: {pick} fits its elements" in text
+    even = (latents.elements % 2 == 0).nonzero()[:, 0]
+    reorder = lambda z: z.flatten(1).unflatten(1, (2, 8))[:, :, [0, 2, 4, 6, 1, 3, 5, 7]].flatten(1, 2)  # noqa: E731
+    typed = replace(
+        latents.asked(even),
+        bank=reorder(latents.bank),
+        transformed=reorder(latents.transformed[even]),
+        elements=latents.elements[even] // 2,
+    )
+    assert "equivariance" not in told(typed, choose("C4: 4 regular"))
+
+
+def test_a_part_under_which_the_latent_is_another_representation_is_named():
+    latents = moved_as("O3: 4x1o + 4x2e", "O3: 32x0e", count=300)
+    improper = torch.linalg.det(latents.elements) < 0
+    broken = torch.where(improper[:, None], latents.transformed.roll(1, 0), latents.transformed)
+    text = told(replace(latents, transformed=broken), choose("O3: 32x0e"))["equivariance"]
+    assert "it holds for the part SO3 of O3 alone: 'SO3: 4x1 + 4x2' fits its elements" in text
 
 
 def test_where_nothing_fits_only_what_was_tried_is_claimed(made):
@@ -167,6 +186,9 @@ def test_where_nothing_fits_only_what_was_tried_is_claimed(made):
     assert "none of those tried fits" in text
     assert "'C4: 16 trivial'" in text
     assert "turning the other way" in text
+    assert "any sequence of up to 8 terms of trivial, regular, 1x1, 1x2" in text
+    assert "the elements of C2 alone" in text
+    assert "layer=OrbitLayer('encoder', 'C4') with 'C4: 16 regular'" in text
     assert "neither does any other" not in text
     assert "Something before" not in text
 
@@ -229,7 +251,7 @@ def test_merging_is_told_and_the_named_projection_keeps_apart(made):
 
 
 def test_a_finding_that_fails_hides_no_other(made, monkeypatch):
-    def broken(*arguments):
+    def broken(*arguments, **settings):
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(sys.modules["lightning_invariant.evaluation.findings"], "better_fits", broken)

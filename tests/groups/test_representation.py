@@ -1,5 +1,6 @@
 """Representations against their definition: homomorphism, layout, notation."""
 
+import json
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from lightning_invariant import Representation
 from lightning_invariant.errors import LatentError, ParseError
 from lightning_invariant.groups import Cyclic, Dihedral
 from lightning_invariant.groups import Representation as Rep
+from lightning_invariant.groups.standard_form import standard_form
 
 EVERY = [
     "C8: 16 regular",
@@ -40,6 +42,19 @@ EVERY = [
     "S4 x O3: 4 points*vectors + 2 trivial*1o",
     "C4 x Z2: 3 regular*signs",
     "Matrices[[[0,-1],[1,0]],[[1,0],[0,-1]]]: 3 vectors + 2 regular",
+    "C4: 8 regular/C2",
+    "C6: 2 regular/C3 + 1 regular/C6",
+    "D4: 3 regular/C2 + 2 regular/D1 + 1 regular/D2(axis=45)",
+    "D4(axis=90): 8 regular/D1(axis=0) + 2 regular/D2 + 1 regular/D4",
+    "D3(axis=90): 1 regular/D1 + 1 regular/D1(axis=30)",
+    "D4: 4x2 + 3x2o + 2x1 + 1 det",
+    "D2: 2x1 + 2x1o",
+    "SO2: 6 (1x0 + 1x1 + 1x2)",
+    "O2(axis=90): 4 (1x0 + 1 det + 2x1) + 2x3",
+    "O3: 2 (2x0e + 1x1o + 1 (1x0o + 1x2e))",
+    "C4: 3 (2 trivial + 1 regular/C2)",
+    "S4: 2 (4 points x 2 + 1 trivial)",
+    "SO2: 2 (1x0 + 1x1) in [[0,1,0],[0,0,1],[1,0,0]]",
 ]
 
 
@@ -90,6 +105,68 @@ def test_regular_fields_of_c_n_are_rolled():
     z = torch.randn(3, 16, 8)
     moved = Representation.parse("C8: 16 regular").transform(z, torch.tensor(3))
     assert torch.equal(moved, z.roll(3, dims=-1))
+
+
+def test_counts_may_be_left_out():
+    for short, full in [
+        ("O3: 0e + 1o", "O3: 1x0e + 1x1o"),
+        ("SO3: 8x0 + 1", "SO3: 8x0 + 1x1"),
+        ("SO2: 6 (0 + 1 + 2)", "SO2: 6 (1x0 + 1x1 + 1x2)"),
+        ("C4: regular/C2", "C4: 1 regular/C2"),
+        ("SO2: (0 + 1)", "SO2: 1 (1x0 + 1x1)"),
+    ]:
+        assert Representation.parse(short) == Representation.parse(full)
+
+
+def test_quotient_fields_are_functions_on_cosets():
+    quotient, group = Representation.parse("D4: 1 regular/D1(axis=45)"), Dihedral(4)
+    regular = Representation.parse("D4: 1 regular")
+    mirror = torch.tensor(1 + 4)  # the reflection about 45 degrees: that about 0, then a quarter turn
+    assert torch.equal(group.compose(mirror, mirror), torch.tensor(0))
+    cosets = {}
+    for g in group.elements():
+        cosets.setdefault(min(int(g), int(group.compose(g, mirror))), []).append(int(g))
+    spread = torch.zeros(8, 4, dtype=torch.float64)
+    for column, first in enumerate(sorted(cosets)):
+        spread[cosets[first], column] = 1
+    for g in group.elements():
+        assert torch.equal(regular.matrices(g[None])[0] @ spread, spread @ quotient.matrices(g[None])[0])
+    fixed = quotient.matrices(mirror[None])[0].trace()
+    assert fixed == 2
+    assert Representation.parse("D4: 1 regular/D1").matrices(mirror[None])[0].trace() == 0  # of another reflection
+
+
+def test_mixed_fields_stand_field_by_field():
+    fields, plain = Representation.parse("SO2: 3 (2x0 + 1x1)"), Representation.parse("SO2: 2x0 + 1x1")
+    z, g = torch.randn(5, 3, 4), fields.group.sample(5, torch.Generator().manual_seed(0))
+    transformed = fields.transform(z, g)
+    for number in range(3):
+        assert torch.allclose(transformed[:, number], plain.transform(z[:, number], g))
+    assert not torch.allclose(transformed, z)
+
+
+@pytest.mark.parametrize(
+    "text", ["SO2: 3 (2x0 + 1x1) + 1x0", "O3: 2 (1x0e + 1x1o) + 3x0e", "S3: 2 (3 points x 2 + 1 trivial)"]
+)
+def test_the_standard_form_is_the_same_action_in_another_order(text):
+    declared = Representation.parse(text)
+    standard = standard_form(declared)
+    z, g = declared.random(5).double(), declared.group.sample(5, torch.Generator().manual_seed(0))
+    after = standard.representation.transform(standard.change(declared, z), g)
+    assert torch.allclose(standard.change(declared, declared.transform(z, g)), after, atol=1e-12)
+    assert standard.order is not None
+    assert standard_form(standard.representation).order is None
+
+
+def test_the_standard_form_undoes_a_basis():
+    q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
+    declared = Representation.parse(f"SO2: 2 (1x0 + 1x1) in {json.dumps(q.tolist())}")
+    standard = standard_form(declared)
+    z, g = declared.random(5).double(), declared.group.sample(5, torch.Generator().manual_seed(0))
+    after = standard.representation.transform(standard.change(declared, z), g)
+    assert torch.allclose(standard.change(declared, declared.transform(z, g)), after, atol=1e-12)
+    plain = Representation.parse("SO2: 2 (1x0 + 1x1)")
+    assert not torch.allclose(plain.transform(z, g), declared.transform(z, g))
 
 
 def test_rows_of_points_are_permuted_as_their_matrices_say():
@@ -221,6 +298,16 @@ def test_sums_slices_and_equality():
         ("S4: 3x1", 4, "Expected a term that S4 has"),
         ("C4 x Z2: 3 regular*signs*signs", 9, "one kind for each factor"),
         ("C8: 3 regular*regular", 4, "one kind for each factor"),
+        ("C8: 3 regular/C3", 4, "rotations divide those of C8"),
+        ("C8: 3 regular/D2", 4, "subgroup of rotations"),
+        ("D4: 3 regular/D1(axis=30)", 4, "at 0, 45, 90, 135 degrees"),
+        ("SO2: 3 regular/C2", 5, "C_n or D_n"),
+        ("SO2: 2 (1x0 + 1y1)", 14, "Expected a"),
+        ("SO2: 2 (1x0 + 1x1", 5, "Expected a term"),
+        ("SO2: 1 (1x1) in [[1,1],[0,1]]", 5, "orthogonal"),
+        ("SO2: 1 (1x1) in [[1]]", 5, "2 x 2"),
+        ("D4: 2x1o", 4, "odd"),
+        ("SO2: " + 70 * "(" + "1x1" + 70 * ")", 70, "at most 64 brackets"),
     ],
 )
 def test_typos_are_pointed_at(text, position, message):
@@ -275,3 +362,52 @@ def test_pairs_need_a_symmetric_group():
     with pytest.raises(ParseError, match="symmetric group for pairs"):
         Representation.parse("C4: 2 pairs")
     assert str(Representation.parse("S3 x O2: 1 pairs*vectors")) == "S3 x O2: 1 pairs*vectors"
+
+
+class TestPointByPoint:
+    text = "S7 x O3: 7 points (8x0e + 4x1o + vectors)"
+
+    def test_the_brackets_spell_out_terms_of_points(self):
+        representation = Representation.parse(self.text)
+        assert str(representation) == "S7 x O3: 8 points*0e + 4 points*1o + 1 points*vectors"
+        assert representation.points == (7, 8 + 12 + 3)
+        assert Representation.parse("S7 x O3: 7 points (3 trivial) + 1 trivial*vectors").points is None
+
+    @pytest.mark.parametrize("text", [text, "S4 x SO3: 4 points*vectors", "S5: 5 points x 2 + 5 points x 3"])
+    def test_transforming_point_by_point_is_transforming_the_flat_latent(self, text):
+        representation = Representation.parse(text)
+        generator = torch.Generator().manual_seed(0)
+        n, width = representation.points
+        z = torch.randn(6, n, width, generator=generator)
+        g = representation.group.sample(6, generator)
+        flat = representation.flatten(z)
+        assert torch.equal(representation.by_points(flat), z)
+        moved = representation.transform(z, g)
+        assert moved.shape == z.shape
+        assert torch.equal(representation.flatten(moved), representation.transform(flat, g))
+        assert not torch.equal(flat, z.flatten(1))  # a plain reshape would be another latent
+
+    def test_e3nns_matrices_act_on_each_point(self):
+        o3 = pytest.importorskip("e3nn.o3", reason="e3nn is the reference")
+        representation = Representation.parse("S7 x O3: 7 points (8x0e + 4x1o)")
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(3, 7, 20, generator=generator)
+        g = representation.group.sample(3, generator)
+        order, rotation = representation.group.split(g)
+        turned = z @ o3.Irreps("8x0e + 4x1o").D_from_matrix(rotation.float()).mT
+        expected = torch.empty_like(z)
+        expected[torch.arange(3)[:, None], order.long()] = turned  # what stands at place i goes to place g[i]
+        assert (representation.transform(z, g) - expected).abs().max() < 1e-4
+        assert (representation.transform(z.mT.reshape(3, -1), g).reshape(expected.mT.shape) - expected.mT).norm() > 1
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("S7 x O3: 6 points (8x0e)", "7 points for S7 x O3 but got 6"),
+            ("O3: 7 points (8x0e)", "a product such as 'S7 x O3'"),
+            ("S7 x O3: 7 points (8y)", "terms such as '8x0e'"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, text, message):
+        with pytest.raises(ParseError, match=message):
+            Representation.parse(text)

@@ -212,3 +212,31 @@ def test_the_cards_snippet_runs(tmp_path: Path) -> None:
     code = snippet[1].replace("path/or/repository", str(tmp_path / "folder")) + "\nprint(*features.shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == f"2 {projection().out_features}\n", done.stderr
+
+
+class Attention(nn.Module):
+    """A transformer that leaves padding out where that is fast, and gives zeros for it there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.layers(x, src_key_padding_mask=~mask).flatten(1)
+
+
+@torch.no_grad()
+def test_a_transformer_that_drops_padding_is_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    live, x = Attention().eval(), torch.randn(9, 6, 4)
+    mask = torch.arange(6) < torch.tensor([[2], [3], [5], [4], [2], [5], [3], [2], [1]])
+    z = live(x, mask).reshape(9, 6, 4)
+    assert (z[~mask] == 0).all()  # otherwise both paths are the same
+    export_encoder(
+        tmp_path, live, default_masked(Representation.parse("S6: 6 points x 4")), (x, mask), inputs=Inputs(mask=1)
+    )
+    encoder = InvariantEncoder.from_pretrained(tmp_path)
+    assert torch.allclose(encoder.latent(x, mask=mask).reshape(9, 6, 4)[mask], z[mask], atol=1e-5)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(encoder(x[:, order], mask=mask[:, order]), encoder(x, mask=mask), atol=1e-4)

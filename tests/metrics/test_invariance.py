@@ -130,3 +130,9 @@ def test_mean_distance_is_that_of_all_pairs():
     assert mean_distance(torch.full((5, 2), 3.0)) == 0
     with pytest.raises(ValueError, match="at least 2 samples"):
         mean_distance(few[:1])
+
+
+@pytest.mark.parametrize(("exact", "name"), [("0°m", "D1"), ("120°m", "D1(axis=60)"), ("240°m", "D1(axis=120)")])
+def test_of_subgroups_of_one_size_that_of_the_smallest_error_holds(exact, name):
+    errors = {"0°": 0.0, "120°": 0.2, "240°": 0.2, "0°m": 0.04, "120°m": 0.04, "240°m": 0.04, exact: 1e-6}
+    assert holding_subgroup(errors, Dihedral(3), 0.05) == name

@@ -104,3 +104,8 @@ def test_the_same_again_and_no_global_random_state():
 def test_students_quantile():
     for freedom, expected in ((7, 2.365), (19, 2.093), (1000, 1.962)):
         assert _student(freedom) == pytest.approx(expected, abs=2e-3)
+
+
+def test_predictions_that_are_the_same_have_a_gap_of_zero_for_certain():
+    predicted, targets = torch.randn(100), torch.randn(100)
+    assert gap_interval(predicted, predicted, targets, torch.arange(100), seed=0) == (0.0, 0.0)

@@ -5,6 +5,8 @@ import pytest
 import torch
 from sklearn import linear_model, metrics, neighbors
 
+from lightning_invariant.groups import Symmetric
+from lightning_invariant.groups.actions.graphs import fix_padding
 from lightning_invariant.probes import (
     KNN,
     PROBES,
@@ -13,6 +15,7 @@ from lightning_invariant.probes import (
     logistic_fit,
     mean_average_precision,
     parse_probes,
+    pose_skill,
     probe_score,
     target_kind,
 )
@@ -152,3 +155,13 @@ def test_probes_are_named_and_told_apart():
     for wrong in ({"k": 0}, {"metric": "manhattan"}, {"weights": "gaussian"}):
         with pytest.raises(ValueError, match="Expected"):
             KNN(**wrong)
+
+
+def test_orders_of_sets_of_unlike_size_are_not_asked_for():
+    group, generator = Symmetric(9), torch.Generator().manual_seed(0)
+    g = group.sample(64, generator)
+    sizes = torch.randint(3, 6, (64,), generator=generator)
+    features = torch.nn.functional.one_hot(sizes).float()  # tell the size and nothing else
+    assert pose_skill(features, group, g).skill < 0.1
+    with pytest.raises(ValueError, match="sets of one size"):
+        pose_skill(features, group, fix_padding(g, sizes))

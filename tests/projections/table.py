@@ -202,6 +202,20 @@ ROWS: list[Row] = [
     Row(P.Cone, "C3: 1 regular"),
     Row(P.PhaseOuter, "SO2: 4x1 + 2x0"),
     Row(P.Reduced, "O2: 3x4", {"projection": {"name": "GramRoot", "representation": "O2: 3x1"}}),
+    Row(
+        P.Estimated,
+        "O2: 3x4",
+        {
+            "projection": {
+                "name": "Reduced",
+                "representation": "O2: 3x4",
+                "projection": {"name": "GramRoot", "representation": "O2: 3x1"},
+            },
+            "error": 0.01,
+        },
+    ),
+    Row(P.Unfolded, "C4: 2 regular on 3x3", {"projection": {"name": "MaxFilter", "representation": "C4: 18 regular"}}),
+    Row(P.Unfolded, "D2: 1 det + 1 trivial on 2x3", {"projection": P.choose("D2: 4 regular").config()}),
     Row(P.Mixed, "O3: 9 vectors", {"projection": {"name": "GramRoot", "representation": "O3: 5 vectors"}}),
     Row(P.Mixed, "Z2^3: 5 signs", {"projection": {"name": "SignOuter", "representation": "Z2^3: 3 signs"}, "seed": 2}),
     Row(P.SignOuter, "C2: 3 regular"),

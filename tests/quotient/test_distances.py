@@ -11,6 +11,7 @@ from lightning_invariant import quotient
 from lightning_invariant.errors import GroupError, LatentError
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.harmonics import spherical_harmonics
+from lightning_invariant.groups.standard_form import standard_form
 from lightning_invariant.quotient.solver import solver_for
 
 EXACT = [
@@ -295,3 +296,21 @@ def test_each_method_is_the_one_meant():
         "SO3: 2x1": "rotations",
     }
     assert {text: solver_for(Representation.parse(text)).name for text in names} == names
+
+
+@pytest.mark.parametrize(
+    "text", ["SO2: 3 (2x0 + 1x1)", "O3: 2 (1x0e + 1x1o)", "SO2: 2 (1x0 + 1x1) in [[0,1,0],[0,0,1],[1,0,0]]"]
+)
+def test_mixed_fields_have_the_distances_of_their_standard_form(text):
+    declared = Representation.parse(text)
+    standard = standard_form(declared)
+    generator = torch.Generator().manual_seed(0)
+    z, w = declared.random(6, generator).double(), declared.random(6, generator).double()
+    found = quotient.distance(z, w, declared)
+    expected = quotient.distance(standard.change(declared, z), standard.change(declared, w), standard.representation)
+    assert torch.allclose(found, expected, atol=1e-9)
+    transformed = declared.transform(z, declared.group.sample(6, generator))
+    assert quotient.distance(z, transformed, declared).max() < 1e-6
+    aligned = quotient.align(w, z, declared).latents
+    assert torch.allclose((z - aligned).norm(dim=1), expected, atol=1e-9)
+    assert (found < (z - w).norm(dim=1)).all()

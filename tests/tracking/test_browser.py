@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from sklearn.datasets import load_digits
 
-from lightning_invariant.tracking import announce, dashboard, write_projector
+from lightning_invariant.tracking import announce, conclude, dashboard, write_projector
 
 pytestmark = pytest.mark.browser
 PAGE = "/data/plugin_entry.html?name=projector"
@@ -35,6 +35,11 @@ const walk = root => {
 walk(document);
 return found;
 """
+
+
+TEXT = FIND.replace("innerText", "textContent")  # hidden ones too
+SLIDERS = (".tsne-perplexity", ".tsne-learning-rate", ".umap-neighbors", ".umap-min-dist")
+CLICK = FIND.replace("found.push(node.innerText)", "{ found.push(node.innerText); node.click(); }")
 
 
 @pytest.fixture
@@ -134,6 +139,27 @@ def test_the_page_opens_with_the_newest_step(tmp_path, tensorboard, browser, cou
     assert sorted(shown) == [f"{tag}, {age}" for tag in ("invariant", "raw") for age in AGES]
 
 
+@pytest.mark.parametrize("columns", [5, 2])
+def test_one_click_colours_by_label(tmp_path, tensorboard, browser, columns):
+    labels = {"digit": [i % 3 for i in range(600)], "note": [f"note {i}" for i in range(600)]}
+    write_projector(tmp_path / "run", "raw", 0, torch.randn(600, columns), labels=labels)
+    points_on_page(browser, tensorboard(tmp_path / "run"))
+    button = ".state-radio paper-icon-button"
+    _until(lambda: browser.execute_script(FIND, button), lambda: browser.execute_script(FIND, "body"))
+    sliders = [browser.execute_script(TEXT, f"{slider} span") for slider in SLIDERS]
+    assert _legend(browser) == []  # the page lists bookmarks and opens without one
+    browser.execute_script(CLICK, button)
+    _until(lambda: len(_legend(browser)) == 3, lambda: _legend(browser))
+    assert [entry.split() for entry in _legend(browser)] == [["0", "200"], ["1", "200"], ["2", "200"]]
+    assert [browser.execute_script(TEXT, f"{slider} span") for slider in SLIDERS] == sliders
+    errors = [entry for entry in browser.get_log("browser") if entry["source"] == "javascript"]
+    assert errors == []
+
+
+def _legend(browser):
+    return browser.execute_script(FIND, ".item:has(> .shape)")
+
+
 def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):
     logger = TensorBoardLogger(tmp_path, name="run", version=0)
     announce({"invariance/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
@@ -146,6 +172,19 @@ def test_the_dashboard_opens_with_its_charts(tmp_path, tensorboard, browser):
     cards = "tf-custom-scalar-multi-line-chart-card, tf-custom-scalar-margin-chart-card"
     charts = len(dashboard(["knn"])["invariance"])
     _until(lambda: len(browser.execute_script(FIND, cards)) == charts, lambda: str(browser.execute_script(FIND, cards)))
+
+
+def test_the_hparams_page_has_a_column_of_each_last_number(tmp_path, tensorboard, browser):
+    for name, score in (("a", 0.53125), ("b", 0.90625)):
+        logger = TensorBoardLogger(tmp_path, name=name, version=0)
+        announce({"invariance/features": 8}, dashboard(["knn"]), [logger], None, hyperparameters=None)
+        conclude({"invariance/knn": score}, 7, [logger], hyperparameters=None)
+    browser.get(tensorboard(tmp_path) + "/#hparams")
+
+    def cells():
+        return {text.strip() for text in browser.execute_script(FIND, "vaadin-grid-cell-content")}
+
+    _until(lambda: {"invariance/knn", "0.53125", "0.90625"} <= cells(), lambda: str(cells()))
 
 
 @pytest.mark.parametrize("z", [torch.zeros(30, 4), torch.arange(30.0)[:, None]], ids=["all zero", "one column"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_invariant.tracking.labels import label_columns, metadata_table, plain_values
+from lightning_invariant.tracking.labels import coloured_column, label_columns, metadata_table, plain_values
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,22 @@ def test_columns_by_name():
 def test_rows_are_picked_in_their_order():
     assert metadata_table(["a", "b", "c"], [2, 0]) == b"c\na\n"
     assert metadata_table({"x": [1, 2], "y": [0.5, float("nan")]}, [1]) == b"x\ty\n2\tnan\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "column"),
+    [
+        ([1, 2, 1], "label"),
+        ({"digit": [1, 2, 1]}, "label"),  # a lone column is written without a header
+        ({"digit": [1, 2, 1], "name": list("abc")}, "digit"),
+        ({"a\tb": [1, 2, 1], "name": list("abc")}, "a\\tb"),
+        (np.linspace(0, 1, 60), "label"),
+        ([f"word {i}" for i in range(51)], None),
+        ([f"word {i}" for i in range(50)], "label"),
+        ([*np.linspace(0, 1, 60), float("nan")], None),
+        ({"name": [f"word {i}" for i in range(60)], "digit": [3] * 60}, "digit"),
+    ],
+)
+def test_the_column_that_the_projector_colours_by(labels, column):
+    count = len(next(iter(label_columns(labels).values())))
+    assert coloured_column(labels, range(count)) == column

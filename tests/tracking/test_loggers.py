@@ -10,8 +10,9 @@ from PIL import Image
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_invariant.tracking import Embedding, Report, equivariance_bars, publish, write_projector
-from lightning_invariant.tracking.loggers import MESSAGES
+from lightning_invariant.tracking import Embedding, Report, announce, equivariance_bars, publish, write_projector
+from lightning_invariant.tracking.figures import PALETTE
+from lightning_invariant.tracking.services import MESSAGES, Sample, service_of
 
 
 def report(step=7, **change):
@@ -190,6 +191,62 @@ def test_weights_and_biases_gets_tables_and_images(tmp_path):
         (MESSAGES, ["message"], 2, 7),
     ]
     assert not (tmp_path / "files").exists()
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(8, 2000), (128, 500), (4096, 100)])
+def test_tables_of_weights_and_biases_are_bounded(columns, rows):
+    logger = RecordingWandb()
+    assert publish(Report(0, embeddings={"raw": Embedding(torch.zeros(3000, columns))}), [logger], None) == ()
+    assert logger.calls[0][2] == rows
+
+
+def test_a_sample_has_finite_rows_their_labels_and_the_colours_of_the_figures():
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    z[2, 1] = float("nan")
+    sample = Sample.of(Embedding(z, {"digit": torch.tensor([3, 1, 1, 3, 1, 1]), "name": list("abcdef")}))
+    assert sample.dropped == 1
+    names, rows = sample.table()
+    assert names == ["digit", "name", "x0", "x1", "x2", "x3", "x4"]
+    assert [row[:2] for row in rows] == [["3", "a"], ["1", "b"], ["3", "d"], ["1", "e"], ["1", "f"]]
+    cloud = sample.cloud()
+    assert cloud.shape == (5, 6)
+    kept = z[z.isfinite().all(dim=1)]
+    left, _, _ = torch.linalg.svd(kept - kept.mean(dim=0), full_matrices=False)
+    assert np.allclose(np.abs(cloud[:, :3] / np.linalg.norm(cloud[:, :3], axis=0)), left[:, :3].abs(), atol=1e-5)
+    first, second = ([int(name[i : i + 2], 16) for i in (1, 3, 5)] for name in PALETTE[:2])
+    assert cloud[:, 3:].tolist() == [second, first, second, first, first]
+
+
+@pytest.mark.parametrize("labels", [None, range(40), np.linspace(0, 1, 40)], ids=["none", "many", "numbers"])
+def test_clouds_of_any_labels_and_few_columns(labels):
+    cloud = Sample.of(Embedding(torch.arange(80.0).view(40, 2), labels)).cloud()
+    assert cloud.shape == (40, 6)
+    assert np.isfinite(cloud).all()
+    assert (len(np.unique(cloud[:, 3:], axis=0)) > 10) == (labels is not None)
+    assert cloud[:, 3:].min() >= 0
+    assert cloud[:, 3:].max() > 128
+    assert np.array_equal(cloud[:, 3:], cloud[:, 3:].round())
+
+
+def test_an_embedding_without_finite_rows_is_an_empty_table():
+    sample = Sample.of(Embedding(torch.full((3, 2), float("nan")), [1, 2, 3]))
+    assert (sample.table(), sample.dropped) == ((["label", "x0", "x1"], []), 3)
+
+
+def test_a_service_that_refuses_settings_is_said_and_a_file_has_them(tmp_path):
+    class Refuses(RecordingWandb):
+        def log_hyperparams(self, params):
+            raise ConnectionError("no connection")
+
+    (failure,) = announce({"invariance/features": 8}, {}, [Refuses()], tmp_path, hyperparameters=None)
+    assert failure == "Refuses, settings: not shown, ConnectionError: no connection"
+    assert (tmp_path / "invariant" / "settings.json").is_file()
+
+
+def test_only_loggers_of_services_have_one():
+    assert service_of(RecordingWandb()) is not None
+    assert service_of(DummyLogger()) is None
+    assert service_of(pl_loggers.CSVLogger("unused")) is None
 
 
 def test_weights_and_biases_offline_takes_the_calls(tmp_path, monkeypatch):

@@ -12,9 +12,14 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams import backend_context, get_experiment, list_session_groups
-from tensorboard.plugins.hparams.api_pb2 import GetExperimentRequest, ListSessionGroupsRequest
+from tensorboard.plugins.hparams.api_pb2 import (
+    ORDER_ASC,
+    ORDER_DESC,
+    GetExperimentRequest,
+    ListSessionGroupsRequest,
+)
 
-from lightning_invariant.tracking import announce, dashboard
+from lightning_invariant.tracking import announce, conclude, dashboard
 
 SETTINGS = {"invariance/representation": "C4: 16 regular", "invariance/features": 128}
 LAYOUT = dashboard(["knn"])
@@ -48,6 +53,55 @@ def columns_and_sessions(folder):
     return names, metrics, sessions
 
 
+def sorted_by(folder, tag, order):
+    """Runs of the HParams page and their value of a metric, in the order that a click on its column gives."""
+    backend = backend_context.Context(context(folder))
+    request, experiment_id = RequestContext(), ""
+    backend.hparams_metadata(request, experiment_id)
+    experiment = get_experiment.Handler(
+        request, backend, experiment_id, GetExperimentRequest(include_metrics=True)
+    ).run()
+    asked = ListSessionGroupsRequest(slice_size=10, include_metrics=True)
+    asked.allowed_statuses.extend([0, 1, 2, 3])
+    column = asked.col_params.add(order=order)
+    column.metric.tag = tag
+    groups = list_session_groups.Handler(request, backend, experiment_id, asked).run().session_groups
+    assert tag in {info.name.tag for info in experiment.metric_infos}
+    return [
+        (group.sessions[0].name, pytest.approx(value.value))
+        for group in groups
+        for value in group.metric_values
+        if value.name.tag == tag
+    ]
+
+
+def test_runs_without_hyperparameters_are_sorted_by_their_last_numbers(tmp_path):
+    for name, score in (("a", 0.5), ("b", 0.9), ("c", 0.7)):
+        board = pl_loggers.TensorBoardLogger(tmp_path, name=name, version=0)
+        assert announce(SETTINGS, LAYOUT, [board], None, hyperparameters=None, part="deep/") == ()
+        assert conclude({"invariance/knn": score}, 7, [board], hyperparameters=None, part="deep/") == ()
+    rising = [(f"{name}/version_0/invariantdeep%2F", value) for name, value in (("a", 0.5), ("c", 0.7), ("b", 0.9))]
+    assert sorted_by(tmp_path, "invariance/knn", ORDER_ASC) == rising
+    assert sorted_by(tmp_path, "invariance/knn", ORDER_DESC) == rising[::-1]
+
+
+def test_last_numbers_stand_once_where_the_users_own_run_has_them(tmp_path):
+    board = logger(tmp_path)
+    announce(SETTINGS, LAYOUT, [board], None, hyperparameters={"lr": 1}, metrics=["invariance/knn"])
+    board.log_metrics({"invariance/knn": 0.9}, 1)
+    assert conclude({"invariance/knn": 0.9}, 1, [board], hyperparameters={"lr": 1}) == ()
+    board.experiment.close()
+    assert sorted_by(tmp_path, "invariance/knn", ORDER_ASC) == [("run/version_0", 0.9)]
+    events = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    assert "scalars" not in events.Runs()["run/version_0/invariant"]
+
+
+def test_a_folder_that_went_away_is_said_and_ends_nothing(tmp_path):
+    (tmp_path / "run").write_text("in the way")
+    (failure,) = conclude({"invariance/knn": 0.9}, 1, [logger(tmp_path), DummyLogger()], hyperparameters=None)
+    assert failure.startswith("TensorBoardLogger, last numbers: ")
+
+
 def test_settings_stand_beside_the_users_own(tmp_path):
     board = logger(tmp_path)
     own = {"lr": 0.1, "deep": {"size": 3}, "act": print}
@@ -68,8 +122,9 @@ def test_what_the_user_writes_later_decides(tmp_path, settings):
     board = logger(tmp_path, **settings)
     given = {"lr": 0.1} if settings else None
     assert announce(SETTINGS, LAYOUT, [board], None, hyperparameters=given) == ()
+    assert conclude({"invariance/knn": 0.5}, 3, [board], hyperparameters=given) == ()
     before = columns_and_sessions(tmp_path)
-    assert before[0] == set(SETTINGS)
+    assert before[:2] == (set(SETTINGS), {"invariance/knn"})
     assert before[2] == {"run/version_0/invariant": SETTINGS}
     board.log_hyperparams({"lr": 0.1}, {"score": 1.0})
     board.experiment.close()

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 
@@ -10,7 +11,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.tracking import projector, projector_tensor
+from lightning_invariant.tracking import projector, projector_files
 from lightning_invariant.tracking.projector import write_projector
 from lightning_invariant.tracking.projector_config import CONFIG, ROOT
 
@@ -51,7 +52,7 @@ def test_points_that_read_as_text_fall_back_to_a_table(tmp_path, serve, value):
 
 
 def test_without_the_fallback_the_server_fails(tmp_path, serve, monkeypatch):
-    monkeypatch.setattr(projector_tensor, "_reads_as_bytes", lambda raw: True)
+    monkeypatch.setattr(projector_files, "_reads_as_bytes", lambda raw: True)
     write_projector(tmp_path, "raw", 0, torch.zeros(6, 4))
     with pytest.raises(ValueError, match="could not convert"):
         serve(tmp_path).tensor("raw, newest: step 0")
@@ -82,6 +83,25 @@ def test_several_columns_have_a_header(tmp_path, serve):
     write_projector(tmp_path, "raw", 0, points(3), labels=labels)
     expected = ["digit\\n\tangle\tname", "3\t0.1\ta", "1\t0.333333\t(empty)", "2\t2\tc"]
     assert serve(tmp_path).labels("raw, newest: step 0") == expected
+
+
+def test_points_with_labels_have_a_bookmark_that_colours_them(tmp_path, serve):
+    labels = {"name": [f"word {i}" for i in range(60)], "digit": [i % 10 for i in range(60)]}
+    write_projector(tmp_path, "raw", 0, points(60), labels=labels)
+    write_projector(tmp_path, "raw", 1, points(50, 2), labels={"digit": labels["digit"][:50]})
+    write_projector(tmp_path, "words", 0, points(60), labels=labels["name"])
+    write_projector(tmp_path, "bare", 0, points())
+    server = serve(tmp_path)
+    told = {}
+    for name, entry in server.embeddings().items():
+        if "bookmarksPath" in entry:
+            (told[name],) = json.loads(server.get("/bookmarks", run=".", name=name))
+    assert {name: state["selectedColorOptionName"] for name, state in told.items()} == {
+        "raw, newest: step 1": "label",
+        "raw, older 1: step 0": "digit",  # a view of 50 of its points
+    }
+    assert [state["pcaComponentDimensions"] for state in told.values()] == [[0, 1], [0, 1, 2]]
+    assert max(path.stat().st_size for path in tmp_path.rglob("bookmarks.json")) < 1000
 
 
 def test_rows_that_are_not_finite_are_left_out_with_label_and_picture(tmp_path, serve):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.batch import BatchReader, clone, to_device
+from lightning_invariant.batch import BatchReader, RowLayout, clone, graph_of_nodes, to_device
 from lightning_invariant.callback.capture.frames import (
     Arguments,
     Frame,
@@ -25,6 +25,8 @@ from lightning_invariant.callback.capture.frames import (
     with_mask,
 )
 from lightning_invariant.callback.capture.latent import LatentReader, find_layer, way_to
+from lightning_invariant.callback.capture.nodes import NODE_BATCH, packed
+from lightning_invariant.callback.capture.orbit import Orbit
 from lightning_invariant.callback.capture.private_copy import PrivateCopy, random_snapshot
 from lightning_invariant.callback.capture.recorder import CallRecorder, FullRecorder
 from lightning_invariant.callback.capture.samples import (
@@ -83,6 +85,7 @@ class _Batch:
     labels: Tensor | None = None
     groups: Tensor | None = None
     mask: Tensor | None = None
+    graph: Tensor | None = None
     step: Step | None = None
     arguments: Arguments | None = None
     rows: Tensor | None = None
@@ -103,6 +106,8 @@ class Capture:
         batches: Reads labels, groups and masks off a batch.
         sizes: How much is kept.
         say: Takes a key and a finding.
+        orbit: From an example of the call's arguments, and which of them have rows, to the elements under each of which
+            the call is made; None for the call as it is.
     """
 
     reader: LatentReader
@@ -110,6 +115,7 @@ class Capture:
     batches: BatchReader
     sizes: Sizes
     say: Callable[[str, str], None]
+    orbit: Callable[[Arguments, RowLayout | None], Orbit] | None = None
     way: Way | None = None
     reason: str = "no validation batch was seen"
     tried: bool = False
@@ -122,6 +128,7 @@ class Capture:
         self._slots: list[Slot] = []
         self._batch: _Batch | None = None
         self._recorder: CallRecorder | FullRecorder | None = None
+        self._batch_kept: _Batch | None = None
         self._called = 0
         self._numbers: list[Positions] = []
         self.trainer: Any = None
@@ -162,6 +169,7 @@ class Capture:
         """Start fresh samples, and find the layer where `configure_model` or a bare `validate` made that impossible."""
         self.release()
         self._layer = self.find(network)
+        self.reader.symmetry.look(self._layer, last=False)
         self._path = next((name for name, part in network.named_modules() if part is self._layer), "")
         self._way = {} if self._layer is None else way_to(network, self._layer)
         if self._layer not in self._way.values():
@@ -206,7 +214,7 @@ class Capture:
                 given = step_arguments(network, step, batch, number, loader)
                 now.step = Step(step, clone(given), Settings.now(network), random_snapshot())
             if self._way and self._layer is not None:
-                self._recorder = FullRecorder(self._way, self._layer, self.reader, now.mask)
+                self._recorder = FullRecorder(self._way, self._layer, self.reader, now.mask, now.graph)
                 self._slots = put_in(self._recorder.watches(self._way))
         elif way is None:
             self._watch_layer_alone()
@@ -262,9 +270,13 @@ class Capture:
         return copied
 
     def _read(self, now: _Batch) -> None:
+        graph = graph_of_nodes(now.batch)
+        now.graph = None if graph is None else graph.clone()
         if not self.labels_from:  # where the first batch has its labels, every batch has them
-            self.labels_from = self.batches.labels_from(now.batch)
-            self._reads = self.batches.decide(now.batch)
+            counts = [None] if graph is None else [None, int(graph[-1]) + 1, len(graph)]
+            rows = next((count for count in counts if self.batches.has_labels(now.batch, count)), None)
+            self.labels_from = self.batches.labels_from(now.batch, rows)
+            self._reads = self.batches.decide(now.batch, rows)
         reads = self._reads
         now.labels, now.groups, now.mask = (
             None if column is None else column.detach().clone()
@@ -281,7 +293,7 @@ class Capture:
         self._slots = put_in({self._layer: recorder._layer})
 
     def _watch_way(self, network: nn.Module, way: Way) -> None:
-        if way.recorded and self._layer is not None:
+        if (way.recorded or way.frame.kind == "module") and self._layer is not None:
             recorder = CallRecorder(way.frame, self._take_arguments, self._take_output)
             self._recorder = recorder
             self._slots = put_in(recorder.watches(network, self._layer))
@@ -291,7 +303,8 @@ class Capture:
         way, now = self.way, self._batch
         if way is None or now is None:
             return
-        given = with_mask(given, now.mask)
+        given = with_mask(given, now.mask, now.graph)
+        now.graph = given.get(NODE_BATCH, now.graph)
         if way.layout is None or not way.by_rows:
             now.arguments = clone(given)
             return
@@ -306,8 +319,8 @@ class Capture:
             now.arguments = clone(given) if len(wanted) == count else way.layout.select(given, wanted)
 
     def _take_output(self, output: Any) -> None:
-        if self._batch is not None:
-            self._batch.z = self.reader(output, self._batch.mask)
+        if self._batch is not None and (self.way is None or self.way.recorded):
+            self._batch.z = self.reader(output, self._batch.mask, self._batch.graph)
 
     def _choose(self, network: nn.Module, now: _Batch, recorder: Any) -> None:
         """After the first batch of a run."""
@@ -318,21 +331,28 @@ class Capture:
                 self.tried = False
                 raise LayerError(self._never_called())
             hit = likeliest(recorder.hits, None if now.labels is None else len(now.labels))
-            self.way, self.reason = trial.choose(hit, now.step, now.mask, now.batch)
+            self.way, self.reason = trial.choose(hit, now.step, now.mask, now.batch, now.graph)
             now.z = hit.z
             if self.way is not None and self.way.frame.kind == "module":
                 chosen = next(call for call in hit.calls if call.name == self.way.frame.name)
-                given = with_mask(chosen.arguments, now.mask)
+                given = with_mask(chosen.arguments, now.mask, now.graph)
             else:
-                given = with_mask(now.step.arguments, now.mask) if now.step is not None else {}
+                given = with_mask(now.step.arguments, now.mask, now.graph) if now.step is not None else {}
         else:
             assert now.step is not None
-            self.way, self.reason, now.z = trial.choose_unrecorded(now.step, now.mask, self.function)
-            given = with_mask(now.step.arguments, now.mask)
+            self.way, self.reason, now.z = trial.choose_unrecorded(now.step, now.mask, self.function, now.graph)
+            given = with_mask(now.step.arguments, now.mask, now.graph)
+        now.graph = given.get(NODE_BATCH, now.graph)
         if self.way is None:
+            if self.orbit is not None:
+                raise LayerError(f"Expected a call that OrbitLayer can make for each element but {self.reason}.")
             return
         now.arguments, now.rows = given, None
         self.example = self._few(self.way, given)
+        if self.orbit is not None:
+            orbit = self.orbit(self.example, self.way.layout)
+            self.way = replace(self.way, frame=replace(self.way.frame, orbit=orbit), recorded=False)
+            now.z = None
         if self.copied is None:
             self.copied = self.copy_of(network)
         if self.way.layout is not None and self.way.by_rows:
@@ -351,14 +371,26 @@ class Capture:
 
     def _of(self, loader: int) -> Kept:
         if loader not in self.kept:
-            sizes, seed = self.sizes, self.sizes.seed + 1 + loader
+            sizes, seed = self._graphs(self.sizes), self.sizes.seed + 1 + loader
             calls = (
                 None
                 if self.way is None
                 else CallSample(sizes.queries, MAX_BYTES, self.way.layout if self.way.by_rows else None)
             )
-            self.kept[loader] = Kept(Reservoir(sizes.bank, MAX_BYTES, seed), calls, self._numbers[loader])
+            self.kept[loader] = Kept(self._reservoir(sizes.bank, seed), calls, self._numbers[loader])
         return self.kept[loader]
+
+    def _reservoir(self, capacity: int, seed: int) -> Reservoir:
+        growing = self.reader.nodes is not None and self.reader.nodes.seen and self.reader.nodes.are_packed
+        return Reservoir(capacity, MAX_BYTES, seed, growing=growing)
+
+    def _graphs(self, sizes: Sizes) -> Sizes:
+        """How many graphs have about as many nodes, where these are evaluated one by one."""
+        now, nodes = self._batch_kept, self.reader.nodes
+        if now is None or now.graph is None or nodes is None or not nodes.seen or nodes.kind != "nodes":
+            return sizes
+        each = max(1, round(len(now.graph) / (int(now.graph[-1]) + 1)))
+        return Sizes(max(2, sizes.bank // each), max(1, sizes.queries // each), sizes.seed)
 
     def _peek(self, now: _Batch, count: int) -> tuple[Tensor, Tensor]:
         """Positions of the next rows, and their priorities, which are one for a call that is kept whole."""
@@ -373,13 +405,14 @@ class Capture:
     def _keep(self, now: _Batch) -> None:
         assert now.z is not None
         self.device = now.z.device
+        self._batch_kept = now
         kept, count = self._of(now.loader), len(now.z)
         used = self._used(now, count)
         positions, priorities = self._peek(now, count)
         real = kept.positions.real(positions)
         kept.positions.next(count)
         columns = {"z": now.z[:used]}
-        for name, column in (("y", now.labels), ("group", now.groups)):
+        for name, column in (("y", self._labels_of(now)), ("group", now.groups)):
             if column is not None and len(column) == used:
                 columns[name] = column
             elif column is not None:
@@ -402,6 +435,21 @@ class Capture:
             rows = now.rows if self.way.recorded else kept.calls.wants(priorities)
             rows = rows[rows < used] if used < count else rows
             self._keep_rows(kept.calls, now, rows if real is None else rows[real[rows]])
+
+    def _labels_of(self, now: _Batch) -> Tensor | None:
+        """Labels with a row for each row of the latents."""
+        nodes, labels, graph = self.reader.nodes, now.labels, now.graph
+        if labels is None or nodes is None or graph is None or nodes.kind != "nodes":
+            return labels
+        if len(labels) == len(graph):
+            return packed(labels.reshape(len(labels), -1), graph, marked=False)
+        self.say(
+            "y rows",
+            f"labels were left out: each of {len(graph)} nodes has a latent of its own but there are {len(labels)} "
+            "labels; give pool='readout sum' or 'readout mean' for features of whole graphs, or name labels of nodes "
+            "with batch=BatchReader(labels=...).",
+        )
+        return None
 
     def _keep_rows(self, calls: CallSample, now: _Batch, rows: Tensor) -> None:
         """Keep rows of the arguments, of which `now` has some or all."""

@@ -10,16 +10,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.batch import RowLayout
+from lightning_invariant.batch import RowLayout, graph_of_nodes, leaves
 from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.callback.capture.nodes import NODE_BATCH, joined
+from lightning_invariant.callback.capture.orbit import Orbit
 from lightning_invariant.callback.capture.private_copy import PrivateCopy, reseed
 from lightning_invariant.errors import LayerError
+from lightning_invariant.guests import escnn_modules
 
 ATTRIBUTE = "_compiled_call_impl"
 Watch = Callable[[nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
@@ -135,9 +138,12 @@ class Settings:
 
     def put_on(self, module: nn.Module) -> None:
         """Set each module's mode as it was, without calling `eval` or `train`, which may do more than that."""
+        changed = False
         for name, part in module.named_modules():
             if name in self.modes and part.training != self.modes[name]:
-                part.training = self.modes[name]
+                part.training, changed = self.modes[name], True
+        if changed:
+            escnn_modules.settle(module)
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,7 @@ class Frame:
         path: Name of the layer inside of the module that has to be copied; "" for that module itself.
         function: The user's.
         ordinal: Which of the layer's calls within this call gives the latent, from 0.
+        orbit: Elements of a group under each of which the call is made; None for the call as it is.
     """
 
     kind: Kind
@@ -162,6 +169,7 @@ class Frame:
     path: str = ""
     function: LatentFunction | None = None
     ordinal: int = 0
+    orbit: Orbit | None = None
 
     def __str__(self) -> str:
         if self.kind == "module":
@@ -185,12 +193,15 @@ class Frame:
             LayerError: The call does not reach the layer.
             LatentError: The latent does not fit.
         """
+        if self.orbit is not None:
+            once = replace(self, orbit=None)
+            return self.orbit.latents(lambda turned: once.latents(network, turned, whole=whole), arguments)
         given = dict(arguments)
-        mask = given.pop(SET_MASK, None)
+        mask, graph = given.pop(SET_MASK, None), given.pop(NODE_BATCH, None)
         if self.kind == "function":
             assert self.function is not None
             with self.settings.around():
-                return self.reader(self.function(network, given["batch"]), mask)
+                return self.reader(self.function(network, given["batch"]), mask, graph)
         layer = network.get_submodule(self.path)
         calls = [0]
         found: list[Tensor] = []
@@ -199,7 +210,7 @@ class Frame:
             output = call(*args, **kwargs)
             calls[0] += 1
             if calls[0] == self.ordinal + 1:
-                found.append(self.reader(output, mask))
+                found.append(self.reader(output, mask, graph))
                 if not whole:
                     raise Reached(found[0])
             return output
@@ -293,13 +304,24 @@ ALIKE = 1e-3
 """Largest relative difference between latents of two calls that count as the same."""
 
 
-def with_mask(arguments: Arguments, mask: Tensor | None) -> Arguments:
-    """Return arguments with the mask of padded sets among them."""
-    return arguments if mask is None else {**arguments, SET_MASK: mask}
+def with_mask(arguments: Arguments, mask: Tensor | None, graph: Tensor | None = None) -> Arguments:
+    """Return arguments with the mask of padded sets among them, and the graph of each node.
+
+    Args:
+        arguments: Of a call.
+        mask: Of padded sets; None if there is none.
+        graph: As the batch tells it, for calls that take nodes; None if the batch holds no graphs.
+    """
+    graph = graph_of_nodes(arguments) if graph is None else graph
+    found = arguments if mask is None else {**arguments, SET_MASK: mask}
+    if graph is None or not any(len(leaf) == len(graph) for leaf in leaves(arguments).values() if leaf.dim()):
+        return found
+    return {**found, NODE_BATCH: graph}
 
 
 def alike(found: Tensor, expected: Tensor) -> bool:
     """Whether two sets of latents are the same; NaN is like nothing but NaN in the same place."""
+    found, expected = _same_width(found, expected)
     if found.shape != expected.shape:
         return False
     finite = expected.isfinite()
@@ -310,6 +332,7 @@ def alike(found: Tensor, expected: Tensor) -> bool:
 
 def difference(found: Tensor, expected: Tensor) -> float:
     """Relative difference of two sets of latents, infinite if it is not to be had."""
+    found, expected = _same_width(found, expected)
     if found.shape != expected.shape:
         return float("inf")
     finite = expected.isfinite()
@@ -317,3 +340,11 @@ def difference(found: Tensor, expected: Tensor) -> float:
     length = expected[finite].double().norm()
     value = float(change / length) if length > 0 else float(change)
     return value if value == value else float("inf")
+
+
+def _same_width(found: Tensor, expected: Tensor) -> tuple[Tensor, Tensor]:
+    """Packed graphs are as wide as the largest of their call."""
+    if len(found) != len(expected) or found.shape == expected.shape:
+        return found, expected
+    both = joined([found, expected.to(found)])
+    return both[: len(found)], both[len(found) :]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.batch import clone
+from lightning_invariant.batch import clone, graph_of_nodes
 from lightning_invariant.callback.capture.frames import Arguments, Frame, Settings, Watch, bound
 from lightning_invariant.callback.capture.latent import LatentReader
 from lightning_invariant.callback.capture.private_copy import random_snapshot
@@ -61,12 +61,18 @@ class FullRecorder:
         layer: The layer.
         reader: Reads latents off its output.
         mask: Of padded sets, as the batch has it.
+        graph: Of each node, as the batch has it.
     """
 
     def __init__(
-        self, way: Mapping[str, nn.Module], layer: nn.Module, reader: LatentReader, mask: Tensor | None = None
+        self,
+        way: Mapping[str, nn.Module],
+        layer: nn.Module,
+        reader: LatentReader,
+        mask: Tensor | None = None,
+        graph: Tensor | None = None,
     ) -> None:
-        self.layer, self.reader, self.mask = layer, reader, mask
+        self.layer, self.reader, self.mask, self.graph = layer, reader, mask, graph
         self._names = {id(module): name for name, module in way.items()}
         self._paths = {
             id(module): next((inner for inner, part in module.named_modules() if part is layer), "")
@@ -109,7 +115,8 @@ class FullRecorder:
         return self._guarded(make)
 
     def _hit(self, output: Any, calls: tuple[RecordedCall, ...]) -> None:
-        z = self.reader(output, self.mask)
+        told = (self.graph, *(graph_of_nodes(call.arguments) for call in calls))
+        z = self.reader(output, self.mask, next((graph for graph in told if graph is not None), None))
         ordinals = tuple(len(call.latents) for call in calls)
         for call in calls:
             call.latents.append(z)

@@ -87,6 +87,7 @@ class Reservoir:
         capacity: Rows kept, at least 1.
         max_bytes: Bound on the kept rows' memory.
         seed: Of the choice of rows.
+        growing: Whether rows are packed graphs, of which the largest sets the width.
 
     Raises:
         ValueError: Capacity or bound below 1.
@@ -95,10 +96,10 @@ class Reservoir:
         Efraimidis and Spirakis 2006, Weighted random sampling with a reservoir; all weights equal.
     """
 
-    def __init__(self, capacity: int, max_bytes: int = 256 * 2**20, seed: int = 0) -> None:
+    def __init__(self, capacity: int, max_bytes: int = 256 * 2**20, seed: int = 0, *, growing: bool = False) -> None:
         if capacity < 1 or max_bytes < 1:
             raise ValueError(f"Expected a capacity and a bound of at least 1 but got {capacity} and {max_bytes}.")
-        self.capacity, self.max_bytes, self.seed = capacity, max_bytes, seed
+        self.capacity, self.max_bytes, self.seed, self.growing = capacity, max_bytes, seed, growing
         self.clear()
 
     def clear(self) -> None:
@@ -169,6 +170,8 @@ class Reservoir:
         rows = lengths.pop()
         if not self._columns:
             self._allocate(columns)
+        self._widen(columns)
+        columns = {name: self._filled(name, column) for name, column in columns.items()}
         if {n: c.shape[1:] for n, c in columns.items()} != {n: c.shape[1:] for n, c in self._columns.items()}:
             raise ValueError(
                 f"Expected rows of {_shapes(self._columns)} as before but got {_shapes(columns)}; "
@@ -185,6 +188,18 @@ class Reservoir:
             for name, column in columns.items():
                 kept = column.detach()[source.to(column.device)]
                 self._columns[name][target] = kept.to("cpu", self._columns[name].dtype)
+
+    def _widen(self, columns: Mapping[str, Tensor]) -> None:
+        """Make room for rows of larger graphs than before, where rows are packed graphs."""
+        for name, kept in self._columns.items() if self.growing else ():
+            extra = columns[name].shape[1] - kept.shape[1] if name in columns and kept.dim() == 2 else 0
+            if extra > 0:
+                self._columns[name] = torch.nn.functional.pad(kept, (0, extra))
+
+    def _filled(self, name: str, column: Tensor) -> Tensor:
+        kept = self._columns.get(name)
+        missing = 0 if kept is None or kept.dim() != 2 or column.dim() != 2 else kept.shape[1] - column.shape[1]
+        return torch.nn.functional.pad(column, (0, missing)) if self.growing and missing > 0 else column
 
     def _allocate(self, columns: Mapping[str, Tensor]) -> None:
         row_bytes = sum(column[:1].numel() * column.element_size() for column in columns.values() if len(column))

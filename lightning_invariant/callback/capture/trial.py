@@ -23,6 +23,7 @@ from lightning_invariant.callback.capture.frames import (
     with_mask,
 )
 from lightning_invariant.callback.capture.latent import LatentReader
+from lightning_invariant.callback.capture.nodes import NODE_BATCH
 from lightning_invariant.callback.capture.private_copy import (
     PrivateCopy,
     drawn_since,
@@ -90,7 +91,12 @@ class Trial:
     seed: int = 0
 
     def choose(
-        self, hit: Hit, step: Step | None, mask: Tensor | None = None, batch: Any = None
+        self,
+        hit: Hit,
+        step: Step | None,
+        mask: Tensor | None = None,
+        batch: Any = None,
+        graph: Tensor | None = None,
     ) -> tuple[Way | None, str]:
         """Return the way, or None with the reason; what was tried in vain is part of it.
 
@@ -99,15 +105,16 @@ class Trial:
             step: The step; None if it cannot be made again.
             mask: Of padded sets, as it was read off the batch.
             batch: Of the step; what stands in it was not computed by the network.
+            graph: Of each node, as the batch has it.
         """
         if self.sharded:
-            return self._outermost(hit, mask)
+            return self._outermost(hit, mask, graph)
         found = self._provenance(step)
         refused: list[str] = []
         for call, ordinal in zip(hit.calls, hit.ordinals, strict=True):
             frame = Frame("module", call.name, self.reader, call.settings, path=call.path, ordinal=ordinal)
-            arguments = with_mask(call.arguments, mask)
-            if hidden := self._hidden(call, len(hit.z), found, step, batch):
+            arguments = with_mask(call.arguments, mask, graph)
+            if hidden := self._hidden(replace(call, arguments=arguments), len(hit.z), found, step, batch):
                 known = "gets what the network computed itself" if not found.reason else "gets what is not in the batch"
                 refused.append(f"{frame} {known} ({', '.join(sorted(hidden)[:3])})")
                 break
@@ -121,14 +128,19 @@ class Trial:
             refused.append(f"the whole {step.name} on a copy raises {found.reason}")
         else:
             frame = self._step_frame(step, hit.count)
-            tried, reason = self._try(frame, with_mask(step.arguments, mask), hit.z, step.random, live=found.live)
+            arguments = with_mask(step.arguments, mask, graph)
+            tried, reason = self._try(frame, arguments, hit.z, step.random, live=found.live)
             if tried is not None:
                 return tried, ""
             refused.append(f"{frame} {reason}")
         return None, "; ".join(refused)
 
     def choose_unrecorded(
-        self, step: Step, mask: Tensor | None, function: Callable[[Any, Any], Any] | None
+        self,
+        step: Step,
+        mask: Tensor | None,
+        function: Callable[[Any, Any], Any] | None,
+        graph: Tensor | None = None,
     ) -> tuple[Way | None, str, Tensor | None]:
         """Return the way where nothing was recorded: a function of the user's, or a layer inside of compiled code.
 
@@ -142,7 +154,7 @@ class Trial:
             frame = Frame("function", "", self.reader, step.settings, function=function)
         else:
             frame = self._step_frame(step, 0)
-        arguments = with_mask(step.arguments, mask)
+        arguments = with_mask(step.arguments, mask, graph)
         copied = copy_for(frame, self.network, self.trainer)
         try:
             with copied.running(self.seed):
@@ -159,11 +171,11 @@ class Trial:
     def _step_frame(self, step: Step, ordinal: int) -> Frame:
         return Frame("step", step.name, self.reader, step.settings, path=self.layer, ordinal=ordinal)
 
-    def _outermost(self, hit: Hit, mask: Tensor | None) -> tuple[Way | None, str]:
+    def _outermost(self, hit: Hit, mask: Tensor | None, graph: Tensor | None) -> tuple[Way | None, str]:
         """The outermost call, of which all processes make equally many."""
         call, ordinal = hit.calls[0], hit.ordinals[0]
         frame = Frame("module", call.name, self.reader, call.settings, path=call.path, ordinal=ordinal)
-        layouts = rows(with_mask(call.arguments, mask), len(hit.z))
+        layouts = rows(with_mask(call.arguments, mask, graph), len(hit.z))
         if not layouts:
             return None, f"{frame} has no argument with a row for each of {len(hit.z)} latents"
         return Way(frame, layouts[0], by_rows=True, recorded=True, repeatable=True), ""
@@ -178,6 +190,7 @@ class Trial:
             return frozenset(varying) & found.hidden.get(call.name, frozenset())
         given = list(leaves({"batch": batch} if step is None else step.arguments).values())
         known = leaves(call.arguments)
+        varying -= {NODE_BATCH}
         return frozenset(path for path in varying if not any(_equal(known[path], leaf) for leaf in given))
 
     def _provenance(self, step: Step | None) -> Provenance:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invariant.errors import ArtifactError, HubError
+from lightning_invariant.guests import escnn_modules
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -115,17 +116,19 @@ def put_state(network: nn.Module, state: Mapping[str, Tensor], root: str = "") -
         ArtifactError: Names or shapes are not those of the network; nothing was changed.
     """
     named = chain(network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
-    tensors = {_plain(name): tensor for name, tensor in named}
+    derived = set(map(_plain, escnn_modules.derived_names(network)))
+    tensors = {_plain(name): tensor for name, tensor in named if _plain(name) not in derived}
     prefix = _plain(f"{root}.") if root else ""
     fitting = {
         name.removeprefix(prefix): tensor
         for name, tensor in ((_plain(name), tensor) for name, tensor in state.items())
-        if name.startswith(prefix) and not name.endswith(_EXTRA)
+        if name.startswith(prefix) and not name.endswith(_EXTRA) and name.removeprefix(prefix) not in derived
     }
     _require_fitting(network, tensors, fitting)
     with torch.no_grad():
         for name, value in fitting.items():
             tensors[name].data.copy_(value)
+        escnn_modules.settle(network)
 
 
 def same_state(one: Mapping[str, Tensor], other: Mapping[str, Tensor], root: str = "") -> bool:
@@ -188,8 +191,6 @@ def _plain(name: str) -> str:
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Return weights and buffers by name."""
-    return {
-        **dict(network.named_parameters(remove_duplicate=False)),
-        **dict(network.named_buffers(remove_duplicate=False)),
-    }
+    """Return weights and buffers by name, without buffers that are made of the weights."""
+    named = chain(network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False))
+    return escnn_modules.without_derived(network, dict(named))

@@ -84,6 +84,23 @@ class Exporter:
             if refusal is not None:
                 raise refusal
 
+    def rehearse(self, trainer: Trainer, module: LightningModule) -> None:
+        """See, after the sanity check, whether the network can be exported at all; a collective call.
+
+        Raises:
+            InvariantError: It cannot, on every process alike.
+        """
+        if not self.active or self.writer is None or self.reporter.capture.sharded:
+            return
+        refusal: InvariantError | None = None
+        if trainer.is_global_zero:
+            try:
+                self.writer.rehearse(trainer, module)
+            except InvariantError as error:
+                refusal = error
+        if (refusal := shared(refusal)) is not None:
+            raise refusal
+
     def saved(self) -> None:
         """A checkpoint is about to be written."""
         self._saved = True
@@ -100,7 +117,7 @@ class Exporter:
             return
         state = {name: value.detach().to("cpu", copy=True) for name, value in tensors_of(copied.network).items()}
         scalars = {} if report is None else self.reporter.plain(report.scalars)
-        self._snapshot = Snapshot(state, step, self.reporter.evaluation, scalars)
+        self._snapshot = Snapshot(state, step, self.reporter.evaluation, scalars, self.reporter.given.symmetry.estimate)
 
     def after_validation(self, module: LightningModule, step: int) -> None:
         """See, before the next step, whether the validation ran with other weights than the training has."""
@@ -183,7 +200,7 @@ class Exporter:
     def _export(self, trainer: Trainer, module: LightningModule, snapshot: Snapshot | None, weights: Weights) -> None:
         assert self.writer is not None
         with self.findings.guarding("export", strict=False):
-            made = self.writer.write(trainer, module, snapshot, weights, self._averaged)
+            made = self.writer.write(trainer, module, snapshot, weights, self._averaged, self.writer.folder)
             if self.news is not None and self.hub is not None:
                 queue = self.news.queue
                 made.enqueue(queue, self.hub, self._run)

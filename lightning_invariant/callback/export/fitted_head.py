@@ -8,6 +8,7 @@ import torch
 
 from lightning_invariant.encoder.head import Head
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.evaluation.evaluate import project
 from lightning_invariant.evaluation.scores import known_labels
 from lightning_invariant.probes import LinearModel, logistic_fit, ridge_fit, target_kind
 
@@ -38,7 +39,8 @@ def fitted_head(latents: Latents, projection: Projection, kind: str, labels: Seq
         )
     rows = known_labels(latents.labels)
     with torch.no_grad():
-        features = projection(latents.bank[rows.to(latents.bank.device)]).float().cpu()
+        bank = latents.bank if latents.draws is None else latents.draws[:, 0]
+        features = project(projection, bank[rows.to(bank.device)], single=latents.draws is None).float().cpu()
     known = latents.labels[rows].cpu()
     sort = target_kind(known)
     if kind == "linear":

@@ -10,10 +10,11 @@ import torch
 
 from lightning_invariant.batch import leaves
 from lightning_invariant.callback.capture.frames import SET_MASK, Frame, Settings, bound
-from lightning_invariant.callback.capture.latent import LatentReader, find_layer
+from lightning_invariant.callback.capture.latent import LatentReader, Symmetry, find_layer
 from lightning_invariant.callback.export.checkpoints import Saved, put_state
 from lightning_invariant.callback.export.latent_path import LatentPath
 from lightning_invariant.errors import ArtifactError, InvariantError, LatentError
+from lightning_invariant.guests import escnn_modules
 from lightning_invariant.projections import Projection
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def export_from(
     put_state(module, saved.state)
     for part in module.modules():
         part.training = False
+    with torch.no_grad():
+        escnn_modules.settle(module)
     weights = f"a checkpoint, epoch {saved.epoch}, step {saved.step}"
     notes = recipe.notes
     with torch.no_grad():
@@ -157,7 +160,8 @@ def export_from(
 def _path(module: nn.Module, recipe: Recipe) -> LatentPath:
     """Inputs to latents, by the call that was noted; else by the whole network, or the layer alone."""
     layer = find_layer(module, recipe.layer)
-    reader = LatentReader(recipe.layer, recipe.projection.representation, recipe.pick, recipe.pool)
+    symmetry = Symmetry(recipe.layer, recipe.projection.representation)
+    reader = LatentReader(recipe.layer, symmetry, recipe.pick, recipe.pool)
     noted = recipe.notes.get("frame")
     own = next(name for name, part in module.named_modules() if part is layer)
     x, *mask = recipe.example

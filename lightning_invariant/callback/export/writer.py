@@ -7,10 +7,11 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_invariant.batch import leaves
 from lightning_invariant.batch import replace as replaced
@@ -19,11 +20,13 @@ from lightning_invariant.callback.capture.private_copy import PrivateCopy, rando
 from lightning_invariant.callback.export.checkpoints import Saved, put_state, same_state, tensors_of
 from lightning_invariant.callback.export.fitted_head import fitted_head
 from lightning_invariant.callback.export.from_checkpoint import build_module
-from lightning_invariant.callback.export.latent_path import COMPARED, Path, path_of
+from lightning_invariant.callback.export.latent_path import COMPARED, Path, layer_alone, path_of
 from lightning_invariant.callback.export.settings import Export, HubExport
 from lightning_invariant.callback.report.illustrate import figure_png
-from lightning_invariant.errors import LayerError
+from lightning_invariant.errors import ArtifactError, GraphError, LayerError
 from lightning_invariant.probes import target_kind
+from lightning_invariant.projections import GraphReadout
+from lightning_invariant.projections.sets.graph_readout import of_one_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,10 +37,13 @@ if TYPE_CHECKING:
     from lightning_invariant.artifact.card import Card
     from lightning_invariant.callback.report.reporter import Reporter
     from lightning_invariant.encoder.export import Measurements
-    from lightning_invariant.evaluation import Evaluation
+    from lightning_invariant.evaluation import Evaluation, FoundRepresentation
     from lightning_invariant.hub.queue import Queue
     from lightning_invariant.projections import Projection
     from lightning_invariant.tracking import Report
+
+
+READ_OUT: dict[str, Any] = {"readout sum": "sum", "readout mean": "mean"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class Snapshot:
         step: Global step of the validation.
         evaluation: Numbers and latents; None if nothing was measured.
         scalars: The numbers by logged name, without a prefix.
+        estimate: The action that was found in its latents; None where it was declared or read off the layer.
     """
 
     state: Mapping[str, Tensor]
     step: int
     evaluation: Evaluation | None
     scalars: Mapping[str, float]
+    estimate: FoundRepresentation | None = None
 
 
 @dataclass(frozen=True)
@@ -84,12 +92,23 @@ class ExportWriter:
 
     def __init__(self, reporter: Reporter, export: Export | HubExport) -> None:
         self.reporter, self.export = reporter, export
-        self.findings, self.projection = reporter.findings, reporter.given.projection
+        self.findings = reporter.findings
         self.folder: Folder | None = export.folder
+
+    @property
+    def projection(self) -> Projection:
+        """The invariant map."""
+        return self.reporter.given.projection
 
     def projection_on(self, device: torch.device) -> Projection:
         """Return a copy of the projection on a device; reports go on with the one on the CPU."""
-        return copy.deepcopy(self.projection).to(device)
+        projection = copy.deepcopy(self.projection)
+        kind, readout = self.reporter.given.nodes.kind, self.reporter.given.nodes.readout
+        if kind == "sets":
+            projection = GraphReadout(of_one_node(projection.representation), projection, "set")
+        if readout and kind == "readout":
+            projection = GraphReadout(projection.representation, projection, READ_OUT[readout])
+        return projection.to(device)
 
     def check(self) -> None:
         """See whether anything can be exported, as far as that can be known before the first step.
@@ -101,9 +120,20 @@ class ExportWriter:
 
         if self.folder is not None:
             check_target(self.folder)
+        if self.reporter.given.orbit is not None and self.export.arguments is not None:
+            raise ArtifactError(
+                "Expected no arguments= for a layer=OrbitLayer(...), which is exported as a graph of tensors; put "
+                "OrbitLayer(encoder, group) into the network to export it by class."
+            )
 
     def write(
-        self, trainer: Trainer, module: LightningModule, snapshot: Snapshot | None, weights: Weights, averaged: bool
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        snapshot: Snapshot | None,
+        weights: Weights,
+        averaged: bool,
+        folder: Folder | None,
     ) -> Exported:
         """Write the folder; what is to be published is in the result.
 
@@ -113,6 +143,7 @@ class ExportWriter:
             snapshot: What was measured last; None for nothing.
             weights: Which ones are exported.
             averaged: Whether the validation ran with other weights than the training, which the snapshot holds.
+            folder: Where to; None for nowhere yet.
 
         Raises:
             LayerError: There is no way from inputs to latents that could be exported.
@@ -123,20 +154,43 @@ class ExportWriter:
         if way is None or example is None:
             raise LayerError(f"Expected a call that leads to the latent but {capture.reason}; nothing is exported.")
         copied, snapshot, words = self._weighted(module, snapshot, weights, averaged)
+        given = self.reporter.given
+        if given.symmetry.sought is not None and snapshot is not None and snapshot.estimate is not None:
+            given.settle(snapshot.estimate)  # as it was when these weights were measured
         reach = self.reporter.reach()
         transformed = set() if reach.action is None else set(reach.action.actions)
-        path = path_of(way, copied, example, transformed)
+        path = path_of(way, copied, example, transformed, given.symmetry.estimate)
         exact = words if words != weights.words else f"{words}, epoch {weights.epoch}, step {weights.step}"
         made = Exported(self, path, snapshot, words, weights.step, self._settings(trainer, module, snapshot, exact))
-        if self.folder is not None:
-            made.to(self.folder)
+        if folder is not None:
+            made.to(folder)
         return made
+
+    def rehearse(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write what would be exported now, and throw it away: what cannot be exported is known before the first step.
+
+        Raises:
+            LayerError: As `write`.
+            GraphError: As `write`.
+            ArtifactError: As `write`.
+        """
+        from pathlib import Path as Place
+
+        if not self.reporter.given.symmetry.is_known:  # an action is found at the first validation
+            return
+        with TemporaryDirectory() as place:
+            weights = Weights(None, "those before the training", 0, 0)
+            self.write(trainer, module, None, weights, averaged=False, folder=Place(place) / "encoder")
 
     def notes(self, report: Report | None) -> dict[str, Any]:
         """Return what `lightning-invariant export` needs beside the weights; plain values, for the checkpoint."""
         capture, given = self.reporter.capture, self.reporter.given
         way, example = capture.way, capture.example
+        if given.symmetry.sought is not None:  # the basis is one of these very weights, not of a file's
+            return {}
         if way is None or example is None or way.frame.kind != "module" or given.reader.ragged or not way.by_rows:
+            return {}
+        if way.frame.orbit is not None:  # a checkpoint has no words for it
             return {}
         tensors = leaves(example)
         assert way.layout is not None
@@ -147,7 +201,7 @@ class ExportWriter:
         return {
             "layer": given.layer_name,
             "pick": given.reader.pick if isinstance(given.reader.pick, (int, str)) else None,
-            "pool": given.reader.pool,
+            "pool": given.reader.pooling,
             "frame": way.frame.name,
             "masked": SET_MASK in example,
             "projection": self.projection.config(),
@@ -185,7 +239,13 @@ class ExportWriter:
         )
         found = self.reporter.measure_again(copied)
         scalars = {} if found is None else self.reporter.scalars_of(found)
-        return copied, Snapshot(tensors_of(copied.network), weights.step, found, scalars), weights.words
+        return copied, self._again(copied, weights, found, scalars), weights.words
+
+    def _again(
+        self, copied: PrivateCopy, weights: Weights, found: Evaluation | None, scalars: Mapping[str, float]
+    ) -> Snapshot:
+        estimate = self.reporter.given.symmetry.estimate
+        return Snapshot(tensors_of(copied.network), weights.step, found, scalars, estimate)
 
     def _whole(self, module: LightningModule, saved: Saved | None) -> PrivateCopy:
         """A copy, or where parameters are spread over processes a new module of its class, on the CPU."""
@@ -262,34 +322,58 @@ class Exported:
     settings: tuple[Card, Measurements]
 
     def to(self, folder: Folder) -> None:
-        """Write the artefact."""
+        """Write the artefact: as a graph, else by the class of the layer where its arguments are given.
+
+        Raises:
+            GraphError: The network cannot be written without its class, and no arguments for that are given.
+            LayerError: Nor with it.
+        """
+        export = self.writer.export
+        try:
+            self._to(folder, self.path, None)
+        except GraphError as error:
+            if export.arguments is None:
+                reason, kind = str(error).split(" With ExportOptions")[0], type(export).__name__
+                raise GraphError(
+                    f"{reason} With {kind}(..., arguments={{...}}) for the layer's class, its path and weights are "
+                    "published instead."
+                ) from error
+            self._to(folder, layer_alone(self.path), export.arguments)
+            self.writer.findings.note(
+                "class path",
+                "the network cannot be written without its class, so the layer's class path and arguments are "
+                "published: whoever pulls the encoder gives network= and what the layer takes.",
+            )
+
+    def _to(self, folder: Folder, path: Path, arguments: Mapping[str, Any] | None) -> None:
         from lightning_invariant.encoder.export import ExportOptions, Inputs, export_encoder
         from lightning_invariant.encoder.onnx_model import OnnxError
 
         export, findings = self.writer.export, self.writer.findings
-        network: nn.Module = self.path.network
-        if export.arguments is not None and not self.path.network.frame.path:  # type: ignore[union-attr]
-            network = self.path.network.network  # type: ignore[assignment]  # of a class that can be imported
-        example = tuple(column[:2] for column in self.path.inputs)
+        example = path.few(2)
         projection = self.writer.projection_on(example[0].device)
-        options = ExportOptions(arguments=export.arguments, onnx=export.onnx)
+        options = ExportOptions(arguments=arguments, onnx=export.onnx)
         card, measured = self.settings
         keywords = {
-            "inputs": Inputs(mask=self.path.mask),
+            "inputs": Inputs(path.dynamic, path.mask),
             "head": self._head(),
             "measured": measured,
             "card": card,
         }
         with _alone():
             try:
-                export_encoder(folder, network, projection, example, options=options, **keywords)
+                export_encoder(folder, path.network, projection, example, options=options, **keywords)
             except OnnxError as error:
                 findings.add("onnx", f"the export goes without model.onnx: {error}")
-                export_encoder(folder, network, projection, example, options=replace(options, onnx=False), **keywords)
+                options = replace(options, onnx=False)
+                export_encoder(folder, path.network, projection, example, options=options, **keywords)
 
     def enqueue(self, queue: Queue, hub: HubExport, run: str) -> None:
-        """Add it to the queue of what is to be published, with what a fresh process compares it with."""
-        from lightning_invariant.artifact.config import is_own
+        """Add it to the queue of what is to be published, with what a fresh process compares it with.
+
+        A class is not imported there, which may run anything: such an export was compared when it was written.
+        """
+        from lightning_invariant.artifact.config import GRAPH, is_own
         from lightning_invariant.encoder.parity_check import write_parity
         from lightning_invariant.hub.queue import ENCODER, PARITY
 
@@ -301,10 +385,20 @@ class Exported:
             else:
                 strange = [path.name for path in folder.iterdir() if not is_own(path.name)]
                 shutil.copytree(folder, fresh / ENCODER, ignore=lambda folder, names: strange)
+            if not (fresh / ENCODER / GRAPH).exists():
+                return
             path = self.path
             projection = self.writer.projection_on(path.inputs[0].device)
             with _alone():
-                write_parity(fresh / PARITY, path.network, projection, path.inputs, self._transformed(), path.mask)
+                write_parity(
+                    fresh / PARITY,
+                    path.network,
+                    projection,
+                    path.inputs,
+                    self._transformed(),
+                    path.mask,
+                    rows=path.dynamic is None,
+                )
 
         queue.add(hub.target, fill, message=f"Export of step {self.step}: {self.words}", run=run)
 
@@ -323,7 +417,7 @@ class Exported:
         """The inputs transformed by random group elements, where it is known how."""
         reporter = self.writer.reporter
         action = reporter.reach().action
-        if action is None:
+        if action is None or self.path.dynamic is not None:
             return None
         rows = min(COMPARED, len(self.path.inputs[0]))
         elements = action.group.sample(rows, torch.Generator().manual_seed(reporter.seed))

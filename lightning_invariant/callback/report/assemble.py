@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invariant.batch import clone, to_device
 from lightning_invariant.callback.capture.frames import replayed
+from lightning_invariant.callback.capture.nodes import joined
 from lightning_invariant.callback.capture.samples import Slice
 from lightning_invariant.callback.support.gather import collected, gathered, process_rank, together
 from lightning_invariant.errors import LatentError
@@ -57,6 +58,7 @@ class _Encoded:
     round_trip: Tensor | None
     elements: Tensor | None
     thumbnails: Tensor | None
+    draws: Tensor | None = None
 
 
 class Assembler:
@@ -66,10 +68,11 @@ class Assembler:
         capture: What was recorded, and how calls are made again.
         group: What acts.
         seed: Of the group elements and of random numbers in forwards.
+        samples: Where transforms are known by samples only, how many are drawn for the features of an input.
     """
 
-    def __init__(self, capture: Capture, group: Group, seed: int) -> None:
-        self.capture, self.group, self.seed = capture, group, seed
+    def __init__(self, capture: Capture, group: Group, seed: int, samples: int = 0) -> None:
+        self.capture, self.group, self.seed, self.samples = capture, group, seed, samples
 
     def assemble(
         self,
@@ -79,6 +82,7 @@ class Assembler:
         *,
         limit: int | None = None,
         copied: PrivateCopy | None = None,
+        after: Tensor | None = None,
     ) -> Assembled:
         """Return the latents of a loader on rank 0; a collective call.
 
@@ -89,6 +93,7 @@ class Assembler:
             limit: Most queries; None for all that are kept.
             copied: Other weights than those of the validation: both sides are encoded by them, the queries are the
                 bank.
+            after: An element that acts after that of each query.
 
         Raises:
             LatentError: There are no validation latents, or they do not fit; on every process alike.
@@ -101,14 +106,19 @@ class Assembler:
         queries, available = self._query_rows(kept, everywhere, limit) if action is not None else ([], 0)
         mine = queries[process_rank()] if queries else torch.empty(0, dtype=torch.int64)
         started = perf_counter()
-        encoded = together(lambda: self._encode(kept, bank[process_rank()], mine, queries, action, copied))
+        encoded = together(lambda: self._encode(kept, bank[process_rank()], mine, queries, action, copied, after))
         seconds = perf_counter() - started
         parts = collected(encoded)
         total = sum(map(len, queries))
         if not parts:
             return Assembled(None, seconds, total, available)
         latents = self._joined(parts, everywhere, reason)
-        return Assembled(latents if copied is None else _of_queries(latents), seconds, total, available)
+        if copied is not None:
+            latents = _of_queries(latents)
+        elif latents.draws is not None:  # features of the bank are those of the queries' draws
+            latents = _with_queries_alone(latents)
+        nodes = self.capture.reader.nodes
+        return Assembled(latents if nodes is None else nodes.evaluated(latents), seconds, total, available)
 
     def _bank_rows(self, kept: Kept | None) -> list[Tensor]:
         """Positions of the bank's rows of every process."""
@@ -137,13 +147,18 @@ class Assembler:
         queries: list[Tensor],
         action: MemberAction | None,
         copied: PrivateCopy | None,
+        after: Tensor | None,
     ) -> _Encoded:
         columns = {} if kept is None else kept.bank.at(bank)
         if action is None or kept is None or kept.calls is None or self.capture.way is None:
             return _Encoded(bank, columns, mine, None, None, None, None, None)
         places = torch.cat(queries).sort().values
         elements = self.elements(len(places))[torch.searchsorted(places, mine)]
+        if after is not None:
+            elements = self.group.compose(after.expand_as(elements), elements)
         work = _Chunks(self, action, copied or self.capture.copied, both=copied is not None)  # type: ignore[arg-type]
+        if self.samples:
+            work.more = self.more_elements(len(places))[:, torch.searchsorted(places, mine)]
         work.encode(kept.calls.chunks(mine), mine, elements, every=-(-len(places) // RETURNED))
         return _Encoded(bank, columns, mine, *work.results())
 
@@ -151,10 +166,15 @@ class Assembler:
         """Return the group elements of the queries, in the order of their positions."""
         return self.group.sample(count, torch.Generator().manual_seed(ELEMENTS + self.seed))
 
+    def more_elements(self, count: int) -> Tensor:
+        """Return the other elements under which each query is encoded, (2 samples - 1, count)."""
+        generator = torch.Generator().manual_seed(ELEMENTS + self.seed + 1)
+        return torch.stack([self.group.sample(count, generator) for _ in range(2 * self.samples - 1)])
+
     def _joined(self, parts: list[_Encoded], bank: Tensor, reason: str) -> Latents:
         order = torch.cat([part.bank_positions for part in parts]).argsort()
         columns = {
-            name: torch.cat([part.bank[name] for part in parts if name in part.bank])[order]
+            name: joined([part.bank[name] for part in parts if name in part.bank])[order]
             for name in ("z", "y", "group")
             if all(name in part.bank for part in parts if len(part.bank_positions))
         }
@@ -166,18 +186,35 @@ class Assembler:
             found = _together([getattr(part, name) for part in parts if len(part.query_positions)])
             return None if found is None else found[rows]
 
+        def latent(name: str) -> Tensor | None:
+            found = column(name)  # packed graphs of the queries may be smaller than those of the bank
+            return None if found is None else joined([columns["z"][:0], found])
+
         return Latents(
             bank=columns["z"],
             labels=columns.get("y"),
             groups=columns.get("group"),
             queries=queries if len(queries) else None,
-            transformed=column("transformed"),
+            transformed=latent("transformed"),
             elements=column("elements"),
-            untransformed=column("untransformed"),
+            untransformed=latent("untransformed"),
             round_trip=column("round_trip"),
             thumbnails=column("thumbnails"),
+            draws=column("draws"),
             reason=reason,
         )
+
+
+def _with_queries_alone(latents: Latents) -> Latents:
+    """The same with the queries as bank, as they came."""
+    rows = latents.own
+    return replace(
+        latents,
+        bank=latents.bank[rows],
+        labels=None if latents.labels is None else latents.labels[rows],
+        groups=None if latents.groups is None else latents.groups[rows],
+        queries=torch.arange(len(rows)),
+    )
 
 
 def _of_queries(latents: Latents) -> Latents:
@@ -206,8 +243,9 @@ class _Chunks:
         self.way, self.both = way, both or not way.repeatable
         self.device = next((p.device for p in copied.network.parameters()), self.capture.device)
         self._found: dict[str, list[Tensor | None]] = {
-            name: [] for name in ("transformed", "untransformed", "round_trip", "elements", "thumbnails")
+            name: [] for name in ("transformed", "untransformed", "round_trip", "elements", "thumbnails", "draws")
         }
+        self.more: Tensor | None = None
         self._order: list[Tensor] = []
 
     def encode(self, chunks: list[Slice], mine: Tensor, elements: Tensor, every: int) -> None:
@@ -245,9 +283,20 @@ class _Chunks:
         self._found["round_trip"].append(trips[rows])
         pictures = self.action.thumbnails(transformed)
         self._found["thumbnails"].append(None if pictures is None else pictures.cpu()[rows])
-        self._found["transformed"].append(self._latents(transformed, seed).cpu()[rows])
+        moved = self._latents(transformed, seed).cpu()[rows]
+        self._found["transformed"].append(moved)
+        self._found["draws"].append(None if self.more is None else self._draws(arguments, places, rows, moved, seed))
         self._found["untransformed"].append(self._latents(clone(arguments), seed).cpu()[rows] if self.both else None)
         self._order.append(places[rows])
+
+    def _draws(self, arguments: Any, places: Tensor, rows: Tensor, moved: Tensor, seed: int) -> Tensor:
+        """Latents of two times K transforms of the wanted rows, (rows, 2, K, D); one of them is known."""
+        assert self.more is not None
+        found = [moved]
+        for g in self.more:
+            transformed = self.action.transform(clone(arguments), g[places])
+            found.append(self._latents(transformed, seed).cpu()[rows])
+        return torch.stack(found[::-1], dim=1).unflatten(1, (2, -1))
 
     def _latents(self, arguments: Any, seed: int) -> Tensor:
         return replayed(self.way.frame, self.copied, arguments, seed)
@@ -272,9 +321,11 @@ class _Chunks:
 def _together(values: list[Tensor | None]) -> Tensor | None:
     """All rows; None where some are missing, or differ in shape, as thumbnails of images of several sizes do."""
     known = [value for value in values if value is not None]
-    if not known or len(known) < len(values) or len({value.shape[1:] for value in known}) > 1:
+    if not known or len(known) < len(values):
         return None
-    return torch.cat(known)
+    if len({value.shape[1:] for value in known}) > 1 and known[0].dim() != 2:
+        return None
+    return joined(known)
 
 
 def _least(keys: list[Tensor], count: int) -> list[Tensor]:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.callback.capture.capture import MAX_BYTES, Capture, Sizes
+from lightning_invariant.callback.capture.orbit import Orbit
 from lightning_invariant.callback.report.assemble import Assembled, Assembler
+from lightning_invariant.callback.report.finder import Finder
 from lightning_invariant.callback.report.illustrate import Figures, figures_of, points_of
 from lightning_invariant.callback.support.budget import LEAST, Budget, Cost
 from lightning_invariant.callback.support.findings import Findings
 from lightning_invariant.callback.support.gather import alone, gathered, process_count, shared
+from lightning_invariant.callback.support.masked import without_masks
 from lightning_invariant.errors import ActionError, InvariantError, LatentError, LayerError
 from lightning_invariant.evaluation import Evaluation, evaluate, findings, headlines, names
+from lightning_invariant.evaluation.evaluate import UNKNOWN
+from lightning_invariant.groups import Sampled
 from lightning_invariant.groups.actions import member_action
 from lightning_invariant.probes import parse_probes, target_kind
-from lightning_invariant.tracking import Report, announce, dashboard
+from lightning_invariant.tracking import Report, announce, conclude, dashboard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +32,13 @@ if TYPE_CHECKING:
 
     from lightning_invariant.callback.arguments import Arguments
     from lightning_invariant.callback.capture.private_copy import PrivateCopy
+    from lightning_invariant.evaluation import Latents
     from lightning_invariant.groups.actions import MemberAction
     from lightning_invariant.probes import KNN
+    from lightning_invariant.projections import Projection
 
+UNSAMPLED = ("equivariance_", "action_error", "pose", "spearman", "distortion", "hard_negatives")
+"""Numbers that take a group, not samples of transforms."""
 TRANSFORMED = {
     *("error", "error_raw", "equivariance_error", "equivariance_worst", "equivariance_held", "action_error"),
     *("retrieval", "retrieval_raw", "pose", "pose_raw", "queries"),
@@ -79,18 +89,33 @@ class Reporter:
         self.probes = parse_probes(probes)
         self.names, self.headlines = names(self.probes), headlines(self.probes)
         self.findings, self.budget = Findings(), Budget(max_overhead)
-        self.projection = given.measured
-        self.capture = Capture(
-            given.reader, given.function, given.batch, Sizes(sizes[0], sizes[1], seed), self.findings.add
-        )
-        self.assembler = Assembler(self.capture, self.projection.representation.group, seed)
+        sized = Sizes(sizes[0], sizes[1], seed)
+        orbit = None if given.orbit is None else partial(Orbit.of, given.orbit, given.action)
+        self.capture = Capture(given.reader, given.function, given.batch, sized, self.findings.add, orbit)
+        self._assembler: Assembler | None = None
         self.evaluation: Evaluation | None = None
         self._reach: Reach | None = None
         self._fitting = False
 
+    @property
+    def projection(self) -> Projection:
+        """The invariant map of latents as they are recorded."""
+        return self.given.measured
+
+    @property
+    def assembler(self) -> Assembler:
+        """Encodes transformed inputs."""
+        group = self.given.symmetry.group
+        if self._assembler is None or self._assembler.group != group:
+            samples: Any = self.given.projection.samples if isinstance(group, Sampled) else 0
+            self._assembler = Assembler(self.capture, group, self.seed, samples)
+        return self._assembler
+
     def begin_run(self, *, fitting: bool) -> None:
         """Forget another run."""
+        self.given.symmetry.begin()
         self.capture.begin_run()
+        self.given.nodes.seen = False
         self.findings.begin()
         self.evaluation, self._reach, self._fitting = None, None, fitting
         if fitting:
@@ -136,7 +161,8 @@ class Reporter:
                     "another number, or make this one measurable."
                 )
         with self.findings.guarding("warming up", strict=False):  # first calls are slow, and no part of the plan
-            self._evaluated(sorted(self.capture.kept)[0] if self.capture.kept else 0, reach, limit=LEAST)
+            if self.given.symmetry.sought is None:  # a sanity check has too few samples to find anything in
+                self._evaluated(sorted(self.capture.kept)[0] if self.capture.kept else 0, reach, limit=LEAST)
 
     def owns(self, name: str) -> bool:
         """Whether a name is one of ours."""
@@ -205,11 +231,13 @@ class Reporter:
         reach = self.reach()
         if reach.action is None or not self.capture.kept:
             return None
+        loader = min(self.capture.kept)
         with alone():
-            assembled = self.assembler.assemble(min(self.capture.kept), reach.action, "", copied=copied)
-        if assembled.latents is None or len(assembled.latents.bank) < 2:
+            assembled = self.assembler.assemble(loader, reach.action, "", copied=copied)
+            latents = self._in_basis(loader, reach, assembled.latents, copied)
+        if latents is None or len(latents.bank) < 2:
             return None
-        return evaluate(assembled.latents, self.projection, probes=self.probes, seed=self.seed)
+        return evaluate(latents, self.projection, probes=self.probes, seed=self.seed)
 
     def reach(self) -> Reach:
         """Return whether latents of transformed inputs can be had, said once; a collective call."""
@@ -225,7 +253,11 @@ class Reporter:
                 )
             elif self._reach.action is not None:
                 self.findings.note("action", f"{self._reach.action}. What is made again: {self.capture.way}.")
+            if self.given.symmetry.story:
+                self.findings.note("representation", f"representation: {self.given.symmetry.story}.")
             self.findings.note("labels", f"labels: {self._labels()}.")
+            if self.given.nodes.seen:
+                self.findings.note("rows", f"{self.given.nodes}.")
         return self._reach
 
     def _labels(self) -> str:
@@ -239,15 +271,16 @@ class Reporter:
 
     def open_pages(self, trainer: Trainer, module: LightningModule, folder: str | None) -> None:
         """Write settings and the dashboard's layout, once, before Lightning logs hyperparameters; on one rank only."""
-        projection = self.given.projection
-        settings = {
-            "layer": self.given.layer_name,
-            "representation": str(projection.representation),
-            "projection": type(projection).__name__,
-            "guarantee": str(projection.guarantee),
-            "latent size": projection.representation.size,
-            "features": projection.out_features,
-        }
+        settings: dict[str, Any] = {"layer": self.given.layer_name}
+        if self.given.symmetry.is_known:
+            projection = self.given.projection
+            settings |= {
+                "representation": str(projection.representation),
+                "projection": type(projection).__name__,
+                "guarantee": str(projection.guarantee),
+                "latent size": projection.representation.size,
+                "features": projection.out_features,
+            }
         for failure in announce(
             {f"{self.prefix}invariance/{name}": value for name, value in settings.items()},
             dashboard([probe.key for probe in self.probes], self.prefix),
@@ -259,6 +292,15 @@ class Reporter:
         ):
             self.findings.add(failure, failure)
 
+    def close_pages(self, trainer: Trainer, module: LightningModule, report: Report) -> None:
+        """Write the last headline numbers beside the settings; on one rank only."""
+        numbers = {name: value for name, value in report.scalars.items() if self._inner(name) in self.headlines}
+        hyperparameters = _hyperparameters(trainer, module)
+        for failure in conclude(
+            numbers, report.step, trainer.loggers, hyperparameters=hyperparameters, part=self.prefix
+        ):
+            self.findings.add(failure, failure)
+
     def _planned(
         self, loader: int, reach: Reach, validations: int, *, testing: bool
     ) -> tuple[Evaluation | None, Assembled]:
@@ -267,6 +309,8 @@ class Reporter:
         if testing or not budget.bounded:
             return self._evaluated(loader, reach)
         if not budget.planned:
+            if self.given.symmetry.sought is not None:  # finding an action happens once, and is no part of the plan
+                self._evaluated(loader, reach, limit=LEAST)
             started = perf_counter()
             measured, assembled = self._evaluated(loader, reach, limit=LEAST)
             mathematics = perf_counter() - started - assembled.seconds
@@ -281,11 +325,30 @@ class Reporter:
 
     def _evaluated(self, loader: int, reach: Reach, limit: int | None = None) -> tuple[Evaluation | None, Assembled]:
         assembled = self.assembler.assemble(loader, reach.action, reach.reason, limit=limit)
-        measured = None
-        if assembled.latents is not None:
+        latents, measured = self._in_basis(loader, reach, assembled.latents), None
+        if latents is not None:
             with self._guarding("evaluation"):
-                measured = evaluate(assembled.latents, self.projection, probes=self.probes, seed=self.seed)
+                measured = evaluate(latents, self.projection, probes=self.probes, seed=self.seed)
         return measured, assembled
+
+    def _in_basis(
+        self, loader: int, reach: Reach, latents: Latents | None, copied: PrivateCopy | None = None
+    ) -> Latents | None:
+        """Latents in the basis in which the representation acts: another one only where that is to be found.
+
+        What was found is kept, so that features can be compared, as long as it holds for the weights of this moment.
+        A collective call.
+        """
+        if self.given.symmetry.sought is None:
+            return latents
+        finder = Finder(self.given, self.assembler, self.seed)
+        if not shared(latents is not None and finder.holds(latents)):
+            refusal = finder.find(loader, reach.action, copied)
+            if refusal:
+                self.findings.add("not found", f"{refusal} So nothing is measured; declare the representation.")
+                return None
+            self.findings.note("found", f"representation: {self.given.symmetry.estimate}.")
+        return None if latents is None else finder.in_basis(latents)
 
     def _guarding(self, key: str) -> Any:
         """Errors are findings in a training run, and where other processes wait for this one."""
@@ -293,7 +356,11 @@ class Reporter:
 
     def _told(self, measured: Evaluation, module: Any, seconds: float) -> tuple[dict[str, float], Mapping[str, str]]:
         """Numbers of one loader with those of the callback itself; findings are said."""
-        found = findings(measured, self.given.projection, self.given.layer_name, module)
+        shown, given = measured, self.given
+        declared = given.projection.representation
+        if self.projection.representation != declared:
+            shown = without_masks(measured, declared)
+        found = findings(shown, given.projection, given.layer_name, module, pooled=given.reader.pooling is not None)
         for finding in found:
             self.findings.add(finding.key, finding.text)
         numbers = dict(measured.numbers)
@@ -310,7 +377,7 @@ class Reporter:
         if way.layout is None:
             return Reach(None, f"no argument of {way.frame} has one entry for each latent")
         try:
-            action = member_action(self.projection.representation.group, example, self.given.action, way.layout)
+            action = member_action(self.given.symmetry.group, example, self.given.action, way.layout)
         except InvariantError as error:
             return Reach(None, str(error).rstrip("."), is_mistake=self.given.action is not None)
         if action.unknown:
@@ -335,6 +402,11 @@ class Reporter:
         of_probe = any(name.startswith(f"{probe.key}_") or name == probe.key for probe in self.probes)
         if of_probe and not has_labels:
             return "no labels were found in the batch (give batch=BatchReader(labels=...))"
+        samples = self.assembler.samples
+        if name.startswith("residual_") and int(name.removeprefix("residual_")) > samples:
+            return f"{samples} transforms are sampled for each input" if samples else "no transforms are sampled"
+        if samples and name.startswith(UNSAMPLED):
+            return UNKNOWN
         if reach.action is None and "_upright" not in name and (of_probe or name in TRANSFORMED):
             return reach.reason
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,13 +12,15 @@ from lightning_invariant.groups import Product, Representation, Symmetric
 from lightning_invariant.groups.block import Trivial
 from lightning_invariant.groups.finite_blocks import Pairs, Points
 from lightning_invariant.groups.matrix_blocks import Outer
-from lightning_invariant.projections import Joined, PairSort, PointSort, Projection, Reduced, choose
+from lightning_invariant.projections import Joined, PairSort, PointSort, Projection, Reduced, Spread, choose
 from lightning_invariant.quotient.found import hide
 from lightning_invariant.quotient.solver import masked_points
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
+
+    from lightning_invariant.evaluation import Evaluation
 
 
 class _MaskedPoints(Projection):
@@ -50,7 +53,7 @@ def takes_masks(projection: Projection) -> bool:
     """Whether a projection was built for padded sets."""
     if isinstance(projection, Joined):
         return all(isinstance(part, Projection) and takes_masks(part) for part in projection.projections)
-    if isinstance(projection, Reduced):
+    if isinstance(projection, (Reduced, Spread)):
         return takes_masks(projection.projection)
     return bool(getattr(projection, "ragged", False))
 
@@ -138,6 +141,13 @@ def unpack(packed: Float[Tensor, "B E"], representation: Representation) -> tupl
         points = packed.reshape(len(packed), representation.blocks[0].dim, -1)
         return points[..., :-1].flatten(1), points[..., -1] > 0.5
     return packed[:, : representation.size], packed[:, representation.size :] > 0.5
+
+
+def without_masks(evaluation: Evaluation, representation: Representation) -> Evaluation:
+    """The same evaluation with latents of the representation without masks; numbers of hidden points are 0."""
+    known = {name: getattr(evaluation.latents, name) for name in ("bank", "transformed", "untransformed")}
+    shown = {name: unpack(z, representation)[0] for name, z in known.items() if z is not None}
+    return replace(evaluation, latents=replace(evaluation.latents, **shown))
 
 
 def _of_points(block: Any) -> bool:

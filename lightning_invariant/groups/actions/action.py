@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from lightning_invariant.groups.group import Group
@@ -40,6 +42,14 @@ class InputAction(ABC):
         Raises:
             ValueError: The inputs do not fit the action.
         """
+
+    def by(self, g: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the transform of a batch by one element, as a function that torch.export can trace.
+
+        Args:
+            g: One element.
+        """
+        return lambda x: self.transform(x, g)
 
     def is_exact(self, g: Tensor) -> Tensor:
         """Return whether each element acts without interpolation.

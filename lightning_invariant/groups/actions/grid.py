@@ -13,6 +13,8 @@ from lightning_invariant.groups.actions.action import InputAction
 from lightning_invariant.groups.actions.coordinates import coordinate_matrices, space_dimension
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Num
     from torch import Tensor
 
@@ -77,11 +79,7 @@ class ImageAction(InputAction):
         """
         if self.flat:
             return replace(self, flat=False).transform(x.unflatten(1, self.unflattened(x)), g).flatten(1)
-        axes = [axis % x.dim() if -x.dim() <= axis < x.dim() else 0 for axis in self.axes]
-        if x.dim() <= self._d or 0 in axes or len(set(axes)) < self._d:
-            raise ValueError(
-                f"Expected samples first and {self._d} more axes, {self.axes}, but got shape {tuple(x.shape)}."
-            )
+        axes = self._places(x)
         rho = self._matrices(self._each(g, len(x)))
         exact = _is_signed_permutation(rho)
         out = torch.empty_like(x)
@@ -92,9 +90,21 @@ class ImageAction(InputAction):
         if not exact.all():
             rows = (~exact).nonzero()[:, 0]
             here = rows.to(x.device)
-            moved = self._interpolate(x[here].movedim(axes, tuple(range(-self._d, 0))), rho[rows])
-            out[here] = moved.movedim(tuple(range(-self._d, 0)), axes)
+            out[here] = self._interpolated(x[here], rho[rows], axes)
         return out
+
+    def _places(self, x: Tensor) -> list[int]:
+        """The axes, counted from the first."""
+        axes = [axis % x.dim() if -x.dim() <= axis < x.dim() else 0 for axis in self.axes]
+        if x.dim() <= self._d or 0 in axes or len(set(axes)) < self._d:
+            raise ValueError(
+                f"Expected samples first and {self._d} more axes, {self.axes}, but got shape {tuple(x.shape)}."
+            )
+        return axes
+
+    def _interpolated(self, x: Tensor, rho: Tensor, axes: list[int]) -> Tensor:
+        last = tuple(range(-self._d, 0))
+        return self._interpolate(x.movedim(axes, last), rho).movedim(last, axes)
 
     def unflattened(self, x: Tensor) -> tuple[int, int, int]:
         """Channels, height and width of flat images.
@@ -108,6 +118,21 @@ class ImageAction(InputAction):
                 return channels, side, side
         raise ValueError(f"Expected flat square images of one or three channels but got shape {tuple(x.shape)}.")
 
+    def by(self, g: Tensor) -> Callable[[Tensor], Tensor]:
+        """The transform by one element; what it does with pixels is known before an image comes."""
+        rho = self._matrices(g[None])
+        exact, entries = bool(_is_signed_permutation(rho)), rho[0].tolist()
+        signs = rho[0].round().long().tolist()
+
+        def transform(x: Tensor) -> Tensor:
+            if self.flat:
+                return replace(self, flat=False).by(g)(x.unflatten(1, self.unflattened(x))).flatten(1)
+            if exact:
+                return _permute(x, signs, self._places(x))
+            return self._interpolated(x, torch.tensor([entries], dtype=torch.float64, device=x.device), self._places(x))
+
+        return transform
+
     def is_exact(self, g: Tensor) -> Tensor:
         """True for quarter turns and flips."""
         return _is_signed_permutation(self._matrices(g))
@@ -117,12 +142,13 @@ class ImageAction(InputAction):
             return torch.complex(self._interpolate(x.real, rho), self._interpolate(x.imag, rho))
         sides = x.shape[-self._d :]
         smooth = x.is_floating_point() or x.dtype == torch.uint8
-        arrays = x.reshape(len(x), -1, *sides)
-        arrays = arrays.to(torch.promote_types(x.dtype, torch.float32) if x.is_floating_point() else torch.float64)
+        arrays = x.reshape(x.shape[0], -1, *sides)
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        arrays = arrays.to(torch.float32 if half else x.dtype if x.is_floating_point() else torch.float64)
         # Rows count downwards and grid coordinates are scaled by half the sides, so rho^-1 is conjugated by them.
         scale = torch.tensor([sides[-1], -sides[-2], *sides[:-2]], dtype=rho.dtype, device=rho.device)
         theta = rho.mT * scale / scale[:, None]
-        theta = torch.cat([theta, theta.new_zeros(len(theta), self._d, 1)], dim=2).to(arrays)
+        theta = torch.cat([theta, theta.new_zeros(len(theta), self._d, 1)], dim=2).to(arrays).expand(x.shape[0], -1, -1)
         grid = F.affine_grid(theta, list(arrays.shape), align_corners=False)
         mode = "bilinear" if smooth else "nearest"
         moved = F.grid_sample(arrays, grid, mode=mode, padding_mode=self.padding, align_corners=False)

@@ -11,6 +11,8 @@ from lightning_invariant.groups.actions.action import InputAction
 from lightning_invariant.groups.cyclic import Translations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Num
     from torch import Tensor
 
@@ -44,6 +46,20 @@ class ShiftAction(InputAction):
         Raises:
             ValueError: There is no such axis, or n does not divide its length.
         """
+        axis = self._place(x)
+        length = x.shape[axis]
+        steps = self._each(g, len(x)).to(x.device) * (length // self.group.n)
+        index = (torch.arange(length, device=x.device) - steps[:, None]) % length
+        shape = [1] * x.dim()
+        shape[0], shape[axis] = len(x), length
+        return x.gather(axis, index.reshape(shape).expand_as(x))
+
+    def by(self, g: Tensor) -> Callable[[Tensor], Tensor]:
+        """The shift by one element."""
+        step = int(g)
+        return lambda x: x.roll(step * (x.shape[self._place(x)] // self.group.n), self._place(x))
+
+    def _place(self, x: Tensor) -> int:
         n = self.group.n
         axis = self.axis % x.dim() if -x.dim() <= self.axis < x.dim() else 0
         if axis == 0 or x.shape[axis] % n:
@@ -51,9 +67,4 @@ class ShiftAction(InputAction):
                 f"Expected an axis {self.axis} behind the samples whose length {n} divides, for {self.group}, but got "
                 f"shape {tuple(x.shape)}."
             )
-        length = x.shape[axis]
-        steps = self._each(g, len(x)).to(x.device) * (length // n)
-        index = (torch.arange(length, device=x.device) - steps[:, None]) % length
-        shape = [1] * x.dim()
-        shape[0], shape[axis] = len(x), length
-        return x.gather(axis, index.reshape(shape).expand_as(x))
+        return axis

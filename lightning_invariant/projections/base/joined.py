@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lightning_invariant.guarantee import Guarantee, Separation
+from lightning_invariant.guarantee import Guarantee, Separation, weakest
 from lightning_invariant.projections.base.projection import Projection
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _joint(parts: list[Guarantee]) -> Guarantee:
     return Guarantee(
         group=parts[0].group,
         separation=best,
-        invariance="exact" if all(part.invariance == "exact" for part in parts) else "sampled",
+        invariance=weakest([part.invariance for part in parts]),
         lipschitz=lipschitz,
         distortion=parts[0].distortion if len(parts) == 1 else None,
         continuous=all(part.continuous for part in parts),

@@ -9,7 +9,9 @@ import torch
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups.block import Trivial
-from lightning_invariant.groups.finite_blocks import PlanarIrrep
+from lightning_invariant.groups.field_maps import FieldMap
+from lightning_invariant.groups.fields import Fields
+from lightning_invariant.groups.finite_blocks import PlanarIrrep, Quotient
 from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep, Outer
 from lightning_invariant.projections.base.projection import Projection
 from lightning_invariant.projections.base.tables import ExactTables
@@ -48,8 +50,12 @@ def is_trivial(block: Block) -> bool:
         return block.frequency == 0
     if isinstance(block, DegreeIrrep):
         return block.degree == 0 and block.parity != -1
-    if isinstance(block, Outer):
+    if isinstance(block, (Outer, Fields)):
         return all(map(is_trivial, block.parts))
+    if isinstance(block, Quotient):
+        return block.dim == 1
+    if isinstance(block, FieldMap):
+        return block.height == block.width == 1 and is_trivial(block.field)
     return isinstance(block, Trivial)
 
 

@@ -79,6 +79,15 @@ class Projection(nn.Module, ABC):
                 return self.project(flat)
         return self.project(flat)
 
+    def single(self, z: Float[Tensor, "B *shape"], *beside: Tensor) -> Float[Tensor, "B K"]:
+        """Features of one latent an input, also where a projection takes those of several transforms of each.
+
+        Args:
+            z: Latents in any layout that fits the representation.
+            beside: What else the projection takes, such as a mask.
+        """
+        return self(z, *beside)
+
     @abstractmethod
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """Features of flat latents."""

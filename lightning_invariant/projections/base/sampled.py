@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,10 +24,17 @@ class _SampledOrbit(Projection):
 
     Args:
         representation: What the latents are, "Sampled: 64 trivial" or any other; the transforms act on the input.
+        samples: How many transforms K the callback draws for each input; any number of latents can be given.
+
+    Raises:
+        ValueError: samples is below 1.
     """
 
-    def __init__(self, representation: Representation | str) -> None:
+    def __init__(self, representation: Representation | str, samples: int = 8) -> None:
         super().__init__(representation)
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+            raise ValueError(f"Expected at least 1 sampled transform but got {samples!r}.")
+        self.samples = samples
         self.out_features = self.representation.size
         self.guarantee = Guarantee(
             group=str(self.representation.group),
@@ -35,8 +42,18 @@ class _SampledOrbit(Projection):
             invariance="sampled",
             lipschitz=None,
             source="Monte Carlo estimate over sampled transforms",
-            note="Invariant up to residual(z), which falls with the number of sampled transforms.",
+            note="Invariant up to residual(z), which falls with the number of sampled transforms. An exported encoder "
+            "takes K transformed copies of each input, (B, K, ...); of inputs as they come it gives their latents.",
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How many transforms are drawn."""
+        return {"samples": self.samples}
+
+    def single(self, z: Float[Tensor, "B *shape"], *beside: Tensor) -> Float[Tensor, "B D"]:
+        """Features of one latent an input: K is 1."""
+        return self(self.representation.flatten(z)[:, None])
 
     def forward(self, z: Float[Tensor, "B K *shape"]) -> Float[Tensor, "B D"]:
         """Features.
@@ -98,6 +115,10 @@ class SampledMean(_SampledOrbit):
 
     Args:
         representation: What the latents are, "Sampled: 64 trivial" or any other; the transforms act on the input.
+        samples: How many transforms K the callback draws for each input; any number of latents can be given.
+
+    Raises:
+        ValueError: samples is below 1.
 
     Note:
         Invariant up to sampling: with transforms drawn uniformly from a group its expectation is invariant, and the
@@ -128,6 +149,10 @@ class SampledMax(_SampledOrbit):
 
     Args:
         representation: What the latents are, "Sampled: 64 trivial" or any other; the transforms act on the input.
+        samples: How many transforms K the callback draws for each input; any number of latents can be given.
+
+    Raises:
+        ValueError: samples is below 1.
 
     Note:
         Invariant up to sampling: with transforms drawn from a group its limit for large K is invariant, approached
