@@ -27,8 +27,9 @@ figures: demo ## run the demo and keep its figures, its picture and the bundled 
 test: $(VENV)/.dev ## run the test suite; make test ARGS="-k hub" passes arguments on
 	$(BIN)/python -m pytest $(ARGS)
 
-test-guests: $(GUESTS)/.all ## run what needs escnn, PyTorch Geometric, transformers, egnn-pytorch or sevenn
-	$(GUESTS)/bin/python -m pytest $(if $(ARGS),$(ARGS),tests/guests tests/batch tests/groups/actions)
+GUEST_TESTS := tests/guests tests/batch $(addprefix tests/groups/actions/test_,escnn.py networks.py member.py) tests/callback/test_live_loggers.py
+test-guests: $(GUESTS)/.all ## run what needs escnn, PyTorch Geometric, transformers, SevenNet, or loggers of services
+	$(GUESTS)/bin/python -m pytest $(if $(ARGS),$(ARGS),$(GUEST_TESTS))
 
 test-slow: $(VENV)/.dev ## run the long tests too
 	$(BIN)/python -m pytest -m "slow or not slow" $(ARGS)
@@ -77,7 +78,7 @@ $(GUESTS)/.all: pyproject.toml constraints.txt tests/guests/limits.txt
 	$(PYTHON) -m venv $(GUESTS)
 	$(GUEST_PIP) "$$(grep -o '^torch==[0-9.]*' constraints.txt)"
 	$(GUEST_PIP) --editable ".[all]" lightning pytest hypothesis
-	@for guest in torch-geometric transformers egnn-pytorch sevenn kornia \
+	@for guest in torch-geometric transformers egnn-pytorch sevenn kornia wandb mlflow comet-ml litlogger trackio \
 	    "autograd joblib lie-learn pymanopt scipy" "--no-deps escnn"; do \
 	  $(GUEST_PIP) $$guest || echo "$$guest could not be installed: its tests are skipped"; done
 	@touch $@

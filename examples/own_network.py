@@ -2,10 +2,10 @@
 
 The network gives one number a node, whatever the order of the nodes: sorting loses nothing.
 
-Run: python examples/own_network.py
+Run: python examples/own_network.py [folder]
 """
 
-import argparse
+import sys
 
 import torch
 from torch import nn
@@ -25,21 +25,17 @@ class NodeEncoder(nn.Module):
         return self.out(hidden.relu())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default="runs/own_network")
-    args = parser.parse_args()
-
+def main(output: str) -> None:
     projection = choose("S9: 9 points")
     print(projection.reason)
     nodes = torch.randn(4, 9, 3, generator=torch.Generator().manual_seed(0))
-    export_encoder(args.output, NodeEncoder().eval(), projection, nodes)
+    export_encoder(output, NodeEncoder().eval(), projection, nodes)
 
-    encoder = InvariantEncoder.from_pretrained(args.output)
+    encoder = InvariantEncoder.from_pretrained(output)
     shuffled = nodes[:, [3, 1, 4, 8, 5, 0, 2, 6, 7]]
     difference = (encoder(shuffled) - encoder(nodes)).abs().max().item()
     print(f"largest difference after shuffling the nodes: {difference:.1e}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*(sys.argv[1:] or ["runs/own_network"]))
