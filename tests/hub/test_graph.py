@@ -278,3 +278,16 @@ def test_a_network_of_e3nn() -> None:
     artifact = export_graph(network, (torch.randn(2, 5, 3),))
     x = torch.randn(4, 5, 3)
     torch.testing.assert_close(load_graph(artifact.graph, artifact.tensors)(x), network(x))
+
+
+def test_a_view_of_what_another_torch_lays_out_in_another_way_is_a_copy() -> None:
+    class Folded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(-1, 6)
+
+    artifact = export_graph(Folded().eval(), (torch.randn(4, 2, 3),))
+    assert any(node["op"] == "aten.view.default" for node in artifact.graph["nodes"])
+    loaded, x = load_graph(artifact.graph, artifact.tensors), torch.randn(4, 3, 2).mT
+    assert torch.equal(loaded(x), x.reshape(-1, 6))
+    with pytest.raises(RuntimeError, match="view size"):
+        x.view(-1, 6)

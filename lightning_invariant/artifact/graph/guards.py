@@ -38,7 +38,7 @@ _LAYERS = "linear gelu silu leaky_relu elu hardtanh avg_pool2d adaptive_avg_pool
 _ALGEBRA = "linalg_vector_norm linalg_eigvalsh linalg_svdvals linalg_inv linalg_det"
 _TRANSFORMS = "fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_rfft2"
 _METHODS = """
-view expand repeat contiguous masked_fill.Scalar to.dtype type_as unfold
+expand repeat contiguous masked_fill.Scalar to.dtype type_as unfold
 add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor relu_ sigmoid_ tanh_ copy_ masked_fill_.Scalar fill_.Scalar
 """
 
@@ -82,7 +82,7 @@ def _doors() -> dict[str, Callable[..., Any]]:
     )
     named = {name: getattr(place, name.partition(".")[0], None) for names, place in places for name in names.split()}
     doors = {f"aten.{name}" if "." in name else f"aten.{name}.default": door for name, door in named.items()}
-    doors["sym.size"] = torch.Tensor.size
+    doors |= {"sym.size": torch.Tensor.size, "aten.view.default": torch.reshape}
     return {name: door for name, door in doors.items() if callable(door)}
 
 

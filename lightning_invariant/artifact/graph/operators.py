@@ -176,7 +176,8 @@ def find_operator(name: str) -> OpOverload:
     """Look up an allow-listed ATen operator.
 
     Args:
-        name: As in "aten.conv2d.default".
+        name: As in "aten.conv2d.default". For a view it is that of reshape, which is a view wherever one can be had:
+            another torch may lay out attention in another way than the one that traced it.
 
     Raises:
         GraphError: If the operator is not allow-listed, or the installed torch does not have it.
@@ -186,7 +187,7 @@ def find_operator(name: str) -> OpOverload:
             f"Expected an operator of the allow-list but got {name!r}; it is not known to be safe, so the graph is "
             "refused."
         )
-    _, packet, overload = name.split(".")
+    _, packet, overload = name.replace("aten.view.", "aten.reshape.").split(".")
     try:
         return getattr(getattr(torch.ops.aten, packet), overload)
     except AttributeError:

@@ -136,7 +136,7 @@ class TestRows:
         assert measured.numbers["equivariance_error"] < 1e-5
         assert measured.numbers["error"] < 1e-5 < measured.numbers["error_raw"]
         assert "no function of their pooled latents" in measured.missing["distortion"]
-        shaken = [found.nodes.transformed + 1, found.transformed_features + torch.rand(3, 1)]
+        shaken = [found.nodes.transformed + 1, found.transformed_features + torch.tensor([[1.0], [0.0], [2.0]])]
         worse = Latents(
             found.bank,
             transformed=found.transformed,

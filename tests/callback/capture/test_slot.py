@@ -60,7 +60,9 @@ def test_it_is_taken_out_after_an_exception():
 
 
 @pytest.mark.parametrize("kind", [Small, Lit])
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), "save"], ids=str)
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), "save"], ids=["deep copy", "pickle", "save"]
+)
 def test_copies_and_pickles_carry_nothing(kind, copied):
     module, seen, x = kind(), [], torch.ones(1, 3)
     with watching({part: recording(seen) for part in module.modules()}):
