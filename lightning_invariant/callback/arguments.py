@@ -123,14 +123,6 @@ class Arguments:
                 )
             self._maps()
 
-    def _require_masks(self) -> None:
-        """Points turned out to be nodes of graphs, of which there may be fewer than the representation has."""
-        if self.symmetry.representation.points and self._given is not None and not takes_masks(self._given):
-            raise LatentError(
-                f"Expected a projection that takes masks, since graphs differ in size, but got {self._given}; "
-                "build it with ragged=True, or leave projection= out."
-            )
-
     @property
     def representation(self) -> Representation | None:
         """How the symmetry acts; None as long as nothing says it."""
@@ -236,11 +228,6 @@ def group_to_find(representation: str | Representation | None) -> Group | None:
 
 def _named_by(layer: OrbitLayer, representation: Representation | None) -> str:
     """The name of an orbit layer's encoder, where the representation is what it gives."""
-    if representation is None:
-        raise ValueError(
-            f"Expected what OrbitLayer gives, such as '{layer.group}: 64 regular' for an encoder of 64 numbers, "
-            "but got no representation."
-        )
     if layer.name is None:
         raise ValueError(
             "Expected the name of a layer in OrbitLayer for the callback, such as OrbitLayer('encoder', 'C8'), but got "

@@ -231,11 +231,6 @@ class LatentReader:
             return z.flatten(1).float()
         return self.rows(z)
 
-    def _has_nodes(self, output: Any, graph: Tensor | None) -> bool:
-        if self.nodes is not None and self.nodes.seen:
-            return True
-        return isinstance(output, Tensor) and graph is not None and len(output) == len(graph)
-
     def _listed(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Nodes (B, n, ...) in one long list, those that exist, with the graph of each."""
         if z.dim() < 3:

@@ -258,7 +258,6 @@ class _Chunks:
             for _ in range(max(counts) - len(chunks)):  # a forward of a shared-out network is a collective call
                 again = chunks[-1].arguments if chunks else spare
                 self._latents(to_device(again, self.device), self.seed)
-        self._mine = mine
 
     def results(self) -> list[Tensor | None]:
         """Return transformed and untransformed latents, round trips, elements and thumbnails, by position."""

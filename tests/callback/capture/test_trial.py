@@ -125,6 +125,7 @@ class Remembering(nn.Module):
 
 class Recurrent(Net):
     def __init__(self):
+        torch.manual_seed(0)
         super().__init__(Remembering())
 
 
