@@ -42,10 +42,11 @@ def test_all_queries_are_measured_where_they_fit():
 
 def test_fewer_queries_where_all_do_not_fit():
     budget, _ = running()
-    # 3.75 s are planned for, 1.75 of them for the bank's mathematics; a query takes 0.01.
-    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(200, 1)
-    assert budget.make_plan(Cost(1.75, 128, 1.28), 200) == Plan(None, 1)
-    assert budget.make_plan(Cost(1.75, 128, 1.28), 201) == Plan(200, 1)
+    # 3.75 s are planned for, 1.75 of them for the bank's mathematics; a query takes 0.01, and half as much again later.
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(133, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 133) == Plan(None, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 134) == Plan(133, 1)
+    assert budget.make_plan(Cost(2.0, 128, 1.28), 1000) == Plan(LEAST, 1)  # 175 fit, of which the fewest are left
 
 
 def test_fewer_reports_where_not_even_the_least_fits():
@@ -71,15 +72,15 @@ def test_a_planned_report_keeps_its_share_and_never_measures_fewer_than_the_leas
 
 def test_the_time_of_several_validations_is_shared_among_them():
     budget, _ = running(training=400.0)
-    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000, validations=4) == Plan(200, 1)
-    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000, validations=1) == Plan(None, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 1000, validations=4) == Plan(133, 1)
+    assert budget.make_plan(Cost(1.75, 128, 1.28), 800, validations=1) == Plan(None, 1)
 
 
 def test_our_own_time_is_no_time_of_the_training():
     budget, clock = running()
     with budget.spending():
         clock.now += 1000
-        assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(200, 1)
+        assert budget.make_plan(Cost(1.75, 128, 1.28), 1000) == Plan(133, 1)
         assert budget.overhead == 10
     assert budget.overhead == 10
 

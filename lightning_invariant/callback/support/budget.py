@@ -15,6 +15,8 @@ PLANNED = 0.75
 that the next training step finds cold."""
 LEAST = 128
 """Fewest queries whose numbers are worth a report."""
+LATER = 1.5
+"""How much longer a query takes in the midst of training than in the first report, where more than the fewest fit."""
 FIGURES = 0.3
 """Seconds that points and figures are thought to cost before that was measured."""
 
@@ -134,7 +136,8 @@ class Budget:
         fitting = int((allowed - cost.fixed) / each) if each > 0 else available
         least = min(LEAST, available)
         if fitting >= least:
-            self.plan = Plan(None if fitting >= available else fitting)
+            queries = max(least, int(fitting / LATER))
+            self.plan = Plan(None if queries >= available else queries)
         else:
             needed = cost.fixed + least * each
             self.plan = Plan(least, max(1, math.ceil(needed / max(allowed, 1e-9))))
