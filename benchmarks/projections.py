@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks.choice import BEST, choices
 from benchmarks.choice import COLUMNS as COLUMNS_OF_CHOICE
 from benchmarks.choice import NOTES as NOTES_ON_CHOICE
-from benchmarks.choice import choices
 from benchmarks.quality import COLUMNS, NOTES, quality
 from benchmarks.tables import RESULTS, write_json, write_table
 from lightning_invariant import projections as P
@@ -260,7 +260,7 @@ def quality_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
 
 def choice_table(out: Path, command: str, *, quick: bool) -> list[list[Any]]:
     rows = choices(quick=quick)
-    title = "What `choose` takes, for forty representations"
+    title = f"What `choose` takes, for {len(BEST)} representations"
     write_table(out / "projections.md", title, COLUMNS_OF_CHOICE, rows, command, NOTES_ON_CHOICE)
     return rows
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from benchmarks.oracles import ORACLES
 from lightning_invariant import projections as P
 from lightning_invariant import quotient
 from lightning_invariant.groups import Representation
@@ -86,8 +87,19 @@ TASKS = (
             {
                 **dict.fromkeys(("raw", "OrbitMean", "ChannelMax"), (0,)),
                 **dict.fromkeys(("PointSort", "FSW"), (144, 576, 2304)),
+                "max filter by assignment": (144, 576),
             },
         )
+        for data, noise in (("clusters", 0.5), ("curved", 0.1))
+    ),
+    *(
+        Task(text, data, noise, {"raw": (0,), "chosen": (0,), "max filter by nuclear norm": sizes})
+        for text, sizes in (("O3: 8 vectors", (36, 96)), ("SO3: 6 vectors", (31, 96)))
+        for data, noise in (("clusters", 0.5), ("curved", 0.1))
+    ),
+    *(
+        Task(text, data, noise, dict.fromkeys(("selective bispectrum", "MaxFilter"), (128,)))
+        for text in ("C8: 8 regular", "D4: 8 regular")
         for data, noise in (("clusters", 0.5), ("curved", 0.1))
     ),
 )
@@ -169,6 +181,11 @@ def _compared(task: Task, samples: int, seeds: int) -> list[list[Any]]:
 def _projection(name: str, text: str, size: int, seed: int) -> tuple[Callable[[Tensor], Tensor], int]:
     if name == "raw":
         return (lambda z: z), Representation.parse(text).size
+    if name == "chosen":
+        projection = P.choose(text, size or None)
+        return projection, projection.out_features
+    if name in ORACLES:
+        return ORACLES[name](text, size, seed), size
     sized = {"out_features": size, "seed": seed} if size else {}
     projection = P.Projection.from_config({"name": name, "representation": text, **sized})
     return projection, projection.out_features

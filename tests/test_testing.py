@@ -11,12 +11,14 @@ from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections import (
     ArgmaxCanonical,
     ChannelMax,
+    Cone,
     Gram,
     GramRoot,
     GramRows,
     MaxFilter,
     Norm,
     OrbitMean,
+    PairSort,
     PhaseInvariants,
     PointFrames,
     PointSort,
@@ -27,6 +29,8 @@ from lightning_invariant.projections import (
     Sort,
 )
 from lightning_invariant.testing import assert_guarantee, assert_invariant
+
+INJECTIVE = Separation.INJECTIVE
 
 HONEST = [
     ArgmaxCanonical("C8: 2 regular"),
@@ -90,6 +94,10 @@ def distances(z):
 def faintly_handed(z):
     both, handed = GramRoot("O3: 4 vectors").double(), GramRoot("SO3: 4 vectors").double()
     return torch.cat([both(z), 1e-4 * handed(z)[:, both.out_features :]], dim=1)
+
+
+def small_jump(z):
+    return torch.cat([z.sort(dim=1).values, 0.005 * (z.norm(dim=1, keepdim=True) > 1.3)], dim=1)
 
 
 BROKEN = {
@@ -177,6 +185,30 @@ BROKEN = {
     "mirror images in effect": (
         _Broken("SO3: 4 vectors", faintly_handed, separation=Separation.GENERIC),
         "noise does not merge but opposite latents",
+    ),
+    "rows of a Gram root": (
+        _Broken("S4 x O3: 1 points*vectors", GramRows("S4 x O3: 1 points*vectors").double(), separation=INJECTIVE),
+        "published latents at orbit distance",
+    ),
+    "one step of message passing": (
+        _Broken("S6: 1 pairs", PairSort("S6: 1 pairs", marks=0).double(), separation=INJECTIVE),
+        "published latents at orbit distance",
+    ),
+    "a Lipschitz bound a little too small": (
+        _Broken("O3: 3 vectors", GramRoot("O3: 3 vectors").double(), separation=INJECTIVE, lipschitz=1.35),
+        "searched latents have 1.4",
+    ),
+    "a distortion bound a little too small": (
+        _Broken("C4: 1x1", Cone("C4: 1x1").double(), separation=Separation.BILIPSCHITZ, distortion=1.5),
+        r"from 0\.65\d+ \(searched latents\) to 1",
+    ),
+    "a jump of half a percent": (
+        _Broken("S3: points", small_jump, continuous=True),
+        r"features jump by 0\.005 between",
+    ),
+    "not invariant at one size": (
+        _Broken("S3: points", lambda z: z.sort(dim=1).values + z * ((z.norm(dim=1) - 120).abs() < 60)[:, None]),
+        r"at a latent of norm \d+\.?\d* the element",
     ),
     "another group": (_Broken("C4: 2 regular", channelwise_sort, group="C8"), "guarantee under C4 but it says C8"),
 }

@@ -1,4 +1,4 @@
-"""From latents to numbers and findings: pure functions, without a network and without a training."""
+"""From latents to numbers and findings: pure functions, without a network and without a training run."""
 
 from lightning_invariant.evaluation.comparison import Comparison, compare
 from lightning_invariant.evaluation.evaluate import Evaluation, evaluate

@@ -81,7 +81,7 @@ class Row:
     chosen: bool
 
     def cells(self) -> list[str]:
-        """The row as text, in the order of `HEADINGS`."""
+        """Return the row as text, in the order of `HEADINGS`."""
         low, high = self.distortion_low, self.distortion_high
         spread = "-" if low is None or high is None else f"{high / low:.3g}" if low > 0 else "inf"
         numbers = [_number(value) for value in (self.spearman, self.hard_negative, self.knn, self.linear)]
@@ -118,7 +118,7 @@ class Comparison:
         return "\n".join([body[0], "-" * len(body[0]), *body[1:], "", self.footer()])
 
     def footer(self) -> str:
-        """What the columns mean, and how they were measured."""
+        """Return what the columns mean, and how they were measured."""
         kind = "exact" if self.exact else "upper bounds from samples"
         chosen = f"* chosen: {self.reason}\n" if self.reason else ""
         return (

@@ -398,7 +398,7 @@ def _scores(
 
 
 def affordable_rows(representation: Representation) -> int:
-    """How many latents orbit distances are taken between."""
+    """Return how many latents orbit distances are taken between."""
     group = representation.group
     if not is_exact(representation) or any(isinstance(block, Pairs) for block in representation):
         return SEARCHED_ROWS

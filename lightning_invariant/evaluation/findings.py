@@ -103,7 +103,7 @@ def findings(
 
 
 def repeats_training(share: float) -> Finding:
-    """What to say when validation repeats inputs of the training.
+    """Return what to say when validation repeats inputs of the training set.
 
     Args:
         share: Share of the validation samples that are training samples too.
@@ -386,7 +386,7 @@ def _strides(evaluation: Evaluation, network: nn.Module | None) -> list[str]:
 
 
 def uneven_strides(network: nn.Module, height: int) -> list[str]:
-    """Names of layers that step over an input of this many pixels without ending at its border.
+    """Return names of layers that step over an input of this many pixels without ending at its border.
 
     A layer of kernel k, stride s and padding p samples the same pixels of a rotated image only where s divides
     height + 2 p - k. Sizes inside the network are not known here: each layer is tried with the given height.

@@ -110,7 +110,7 @@ class Latents:
         return float(self.round_trip[self.round_trip.isfinite()].double().mean())
 
     def asked(self, rows: Int[Tensor, "B"]) -> Latents:
-        """The same bank with some of the queries only."""
+        """Return the same bank with some of the queries only."""
         cut = {name: value[rows.to(value.device)] for name in QUERIED if (value := getattr(self, name)) is not None}
         return replace(self, **cut)
 

@@ -95,7 +95,7 @@ MEASURED = ("findings", "overhead", "seconds")
 
 
 def names(probes: Iterable[Probe | str] = DEFAULT_PROBES) -> dict[str, Name]:
-    """Every name that can be logged, headlines first.
+    """Return every name that can be logged, headlines first.
 
     Args:
         probes: The probes that are fitted.

@@ -31,6 +31,13 @@ class Block(ABC):
     copies: int
     copies_last: ClassVar[bool] = False
     """Whether the layout is (dim, copies) instead of (copies, dim)."""
+    permutes: ClassVar[bool] = False
+    """Whether elements move numbers to other places and do nothing else to them."""
+
+    @property
+    def translated(self) -> bool:
+        """Whether elements add something to the block."""
+        return False
 
     def __post_init__(self) -> None:
         if self.copies < 1:
@@ -44,6 +51,10 @@ class Block(ABC):
     @abstractmethod
     def matrices(self, g: Tensor) -> Tensor:
         """The matrix of one copy for each element of a batch, shape (n, dim, dim), float64."""
+
+    def characters(self, g: Tensor) -> Tensor:
+        """The traces of `matrices`, shape (n,)."""
+        return self.matrices(g).diagonal(dim1=1, dim2=2).sum(dim=1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,6 +91,8 @@ class Block(ABC):
 @dataclass(frozen=True)
 class Trivial(Block):
     """Numbers that the group leaves alone."""
+
+    permutes: ClassVar[bool] = True
 
     @property
     def dim(self) -> int:

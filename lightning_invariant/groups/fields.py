@@ -41,6 +41,8 @@ class Fields(Block):
         super().__post_init__()
         if not self.parts or any(part.group != self.group for part in self.parts):
             raise ValueError(f"Expected at least one part, each of {self.group}, but got {list(map(str, self.parts))}.")
+        if any(part.translated for part in self.parts):
+            raise ValueError(f"Expected positions as a term of their own, not in brackets, but got ({self._sum}).")
         if self.basis is None:
             return
         plain = tuple(tuple(float(x) for x in row) for row in self.basis)

@@ -25,6 +25,7 @@ class Regular(Block):
     """Functions on a finite group: (rho(g) z)[h] = z[g^-1 h]; for C_n each copy is rolled by g places."""
 
     group: FiniteGroup
+    permutes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +72,7 @@ class Quotient(Block):
     group: Cyclic | Dihedral
     turns: int
     mirror: int | None = None
+    permutes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,6 +141,7 @@ class Points(Block):
 
     group: Symmetric
     copies_last: ClassVar[bool] = True
+    permutes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,6 +194,10 @@ class Pairs(Block):
     def matrices(self, g: Tensor) -> Tensor:
         """Permutation matrices of the pairs."""
         return torch.eye(self.dim, dtype=torch.float64, device=g.device)[self._origins(g)]
+
+    def characters(self, g: Tensor) -> Tensor:
+        """How many pairs stay where they are."""
+        return (self._origins(g) == torch.arange(self.dim, device=g.device)).sum(dim=1).double()
 
     def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Permute rows and columns."""

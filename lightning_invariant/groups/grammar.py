@@ -2,17 +2,21 @@
 
 representation = group ":" term { "+" term }
 group          = factor { " x " factor }
-factor         = "C"n | "D"n [axis] | "S"n | "T"n | "Z2" | "Z2^"n | "SO"d | "O"d | "O2" [axis] | "HFlip" | "VFlip"
-               | "Cube" | "FullCube" | "Sampled" [ "(" name ")" ] | "Matrices" nested-list
+factor         = "C"n | "D"n [axis] | "S"n | "T"n | "Z2" | "Z2^"n | "SO"d | "O"d | "O2" [axis] | "SE"d | "E"d
+               | "U"n | "SU2" | "HFlip" | "VFlip" | "Cube" | "FullCube" | "Sampled" [ "(" name ")" ]
+               | "Matrices" nested-list
 axis           = "(axis=" degrees ")", the line of reflection: 0 swaps top and bottom, 90 left and right
 term           = kinds [ "on" height "x" width ]
 kinds          = [copies] kind { "*" kind } | [copies "x"] irrep | n "points" [ "x" copies ]
                | [copies] "regular/" subgroup | [copies] "(" term { "+" term } ")" [ "in" nested-list ]
                | n "points (" term { "+" term } ")" in products with S_n: numbers of each point, in e3nn's order
 subgroup       = "C"n | "D"n [axis], by whose cosets a field is indexed; D about the group's own axis if none is given
-kind           = "trivial" | "regular" | "points" | "pairs" | "signs" | "vectors" | "det" | irrep (in products only)
+kind           = "trivial" | "regular" | "points" | "pairs" | "signs" | "vectors" | "positions" | "det"
+               | irrep (in products only)
 irrep          = frequency | degree [ "e" | "o" ], of D_n also n/2 "o", whose sign its reflection changes
 
+Complex vectors of U(n) and SU(2) are laid out (copies, n, 2), each number's real part before its imaginary part.
+Under E(d) and SE(d) "positions" are translated too; "vectors", "det" and irreps are moved as under O(d) and SO(d).
 "on 7x7" says that fields stand at every pixel of a feature map; it holds for the terms before it that do not say it.
 """
 
@@ -27,6 +31,7 @@ from lightning_invariant.errors import GroupError, ParseError
 from lightning_invariant.groups.block import Block, Trivial
 from lightning_invariant.groups.cyclic import Cyclic, Translations
 from lightning_invariant.groups.dihedral import Dihedral
+from lightning_invariant.groups.euclidean import Euclidean, Positions, Turned
 from lightning_invariant.groups.field_maps import FieldMap, maps_throughout
 from lightning_invariant.groups.fields import Fields
 from lightning_invariant.groups.finite_blocks import (
@@ -46,10 +51,11 @@ from lightning_invariant.groups.product import Product
 from lightning_invariant.groups.sampled import Sampled
 from lightning_invariant.groups.signs import Signs
 from lightning_invariant.groups.symmetric import Symmetric
+from lightning_invariant.groups.unitary import Unitary
 
 DEEPEST = 64
 """Most brackets that open before a term; text can come from anywhere, and terms in brackets are read recursively."""
-KINDS = ("trivial", "regular", "points", "pairs", "signs", "vectors", "det")
+KINDS = ("trivial", "regular", "points", "pairs", "signs", "vectors", "positions", "det")
 _NUMBERED: dict[str, Callable[[int], Group]] = {
     "C": Cyclic,
     "D": Dihedral,
@@ -57,6 +63,10 @@ _NUMBERED: dict[str, Callable[[int], Group]] = {
     "T": Translations,
     "SO": lambda d: Orthogonal(d, special=True),
     "O": Orthogonal,
+    "SE": lambda d: Euclidean(d, special=True),
+    "E": Euclidean,
+    "U": Unitary,
+    "SU": lambda n: Unitary(n, special=True),
     "Z2^": Signs,
 }
 _NAMED: dict[str, Callable[[], Group]] = {
@@ -66,8 +76,10 @@ _NAMED: dict[str, Callable[[], Group]] = {
     "FullCube": lambda: Cube(full=True),
     "Z2": lambda: Signs(1),
 }
+_OTHERS: dict[str, Group] = {}
+_WORD = re.compile(r"[A-Za-z]\w*")
 _FACTOR = re.compile(
-    r"(HFlip|VFlip|Cube|FullCube)\b|(SO|[CDSTO])\(?(\d+)\)?(?:\(axis\s*=\s*(-?\d+\.?\d*)\))?"
+    r"(HFlip|VFlip|Cube|FullCube)\b|(SO|SE|SU|[CDSTOEU])\(?(\d+)\)?(?:\(axis\s*=\s*(-?\d+\.?\d*)\))?"
     r"|(Z2\^)(\d+)|(Z2)|Sampled(?:\((\w+)\))?|(Matrices)"
 )
 _TERM = re.compile(
@@ -79,6 +91,26 @@ _FIELDS = re.compile(r"(\d*)\s*\((.*)\)\s*(?:in\s*(\[.*\]))?", re.DOTALL)
 _IRREP = re.compile(r"(\d+)([eo]?)")
 _PER_POINT = re.compile(r"(\d+)\s+points\s*\(([^()]*)\)")
 _CARRIED = re.compile(r"\s*(?:(\d+)\s*x\s*|(\d+)\s+)?(\d+[eo]?|[a-z]+)\s*")
+
+
+def register_group(name: str, group: Group) -> None:
+    """Let the notation read a group of another package by its name, such as "Klein: 4 regular".
+
+    Args:
+        name: What `str(group)` prints: a letter, then letters, digits and underscores.
+        group: The group.
+
+    Raises:
+        ValueError: `str` prints something else, or the name means another group.
+    """
+    if str(group) != name or _WORD.fullmatch(name) is None:
+        raise ValueError(
+            f"Expected a group that prints a name of letters and digits, {name!r}, but it prints '{group}'."
+        )
+    if name not in _OTHERS and _FACTOR.match(name) is not None:
+        raise ValueError(f"Expected a new name for a group but {name!r} is read as another group.")
+    if _OTHERS.setdefault(name, group) != group:
+        raise ValueError(f"Expected a new name for a group but {name!r} is {_OTHERS[name]!r}.")
 
 
 def parse_group(text: str) -> Group:
@@ -162,11 +194,14 @@ def _group(text: str, start: int, end: int) -> Group:
 
 
 def _factor(text: str, position: int, end: int) -> tuple[Group, int]:
+    word = _WORD.match(text, position, end)
+    if word is not None and word[0] in _OTHERS:
+        return _OTHERS[word[0]], word.end()
     match = _FACTOR.match(text, position, end)
     if match is None:
         raise ParseError(
-            "Expected a group: Cn, Dn, Sn, Tn, Z2^n, SOd, Od, HFlip, VFlip, Cube, FullCube, Sampled or Matrices[[...]] "
-            "(n, d are numbers).",
+            "Expected a group: Cn, Dn, Sn, Tn, Z2^n, SOd, Od, SEd, Ed, Un, SU2, HFlip, VFlip, Cube, FullCube, "
+            "Sampled or Matrices[[...]] (n, d are numbers).",
             text,
             position,
         )
@@ -251,6 +286,8 @@ def _irrep(group: Group, copies: int, irrep: str) -> Block:
     match = _IRREP.fullmatch(irrep)
     if match is None:
         raise ValueError(f"Expected an irrep such as 1 or 1o but got {irrep!r}.")
+    if isinstance(group, Euclidean):
+        return Turned(group, copies, _irrep(group.linear, 1, irrep))
     number, parity = int(match[1]), {"e": 1, "o": -1, "": None}[match[2]]
     if isinstance(group, Orthogonal) and group.d == 3:
         return DegreeIrrep(group, copies, number, parity)
@@ -281,6 +318,10 @@ def _kind(group: Group, copies: int, kind: str) -> Block:
         return Pairs(group, copies)  # type: ignore[arg-type]
     if kind == "signs":
         return SignPattern(group, copies)  # type: ignore[arg-type]
+    if kind == "positions":
+        return Positions(group, copies)  # type: ignore[arg-type]
+    if isinstance(group, Euclidean) and kind in ("vectors", "det"):
+        return Turned(group, copies, _kind(group.linear, 1, kind))
     if kind == "vectors":
         return Vectors(group, copies)  # type: ignore[arg-type]
     if kind == "det":
@@ -316,6 +357,8 @@ def _example(group: Group) -> str:
         return f"{group.n} points x 16"
     if isinstance(group, Signs):
         return "signs"
+    if isinstance(group, Unitary):
+        return "4 vectors"
     if isinstance(group, Orthogonal):
         irreps = {(2, True): "8x0 + 4x1", (2, False): "8x0 + 4x1", (3, True): "8x0 + 4x1", (3, False): "8x0e + 4x1o"}
         return irreps.get((group.d, group.special), "12 vectors")

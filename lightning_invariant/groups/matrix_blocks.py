@@ -14,6 +14,7 @@ from lightning_invariant.groups.matrices import Matrices
 from lightning_invariant.groups.orthogonal import Orthogonal
 from lightning_invariant.groups.planar import planar_matrices
 from lightning_invariant.groups.product import Product
+from lightning_invariant.groups.unitary import Unitary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,19 +26,24 @@ LARGEST_DEGREE = 32
 
 @dataclass(frozen=True)
 class Vectors(Block):
-    """Vectors of the space that a matrix group acts on, laid out (copies, d)."""
+    """Vectors of the space that a matrix group acts on, laid out (copies, d); complex ones (copies, n, 2)."""
 
-    group: Orthogonal | Matrices
+    group: Orthogonal | Unitary | Matrices
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.group, (Orthogonal, Matrices)):
+        if not isinstance(self.group, (Orthogonal, Unitary, Matrices)):
             raise ValueError(f"Expected a group of matrices, such as O3, for vectors but got {self.group}.")
 
     @property
     def dim(self) -> int:
         """Dimension of the space."""
         return self.group.d
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Real and imaginary parts have an axis of their own."""
+        return (self.copies, self.group.n, 2) if isinstance(self.group, Unitary) else self.shape
 
     def matrices(self, g: Tensor) -> Tensor:
         """The elements themselves."""
@@ -160,6 +166,13 @@ class Outer(Block):
             raise ValueError(f"Expected one part for each factor of {self.group}.")
         if any(part.copies != 1 for part in self.parts):
             raise ValueError("Expected parts of one copy each; give the number of copies to the product.")
+        if self.translated and sum(not part.permutes for part in self.parts) > 1:
+            raise ValueError(f"Expected positions times what permutes them, such as points, but got {self}.")
+
+    @property
+    def translated(self) -> bool:
+        """Whether one of the parts is."""
+        return any(part.translated for part in self.parts)
 
     @property
     def dim(self) -> int:
@@ -180,6 +193,11 @@ class Outer(Block):
                 len(g), total.shape[1] * rho.shape[1], total.shape[2] * rho.shape[2]
             )
         return total
+
+    def characters(self, g: Tensor) -> Tensor:
+        """The products of the factors' traces."""
+        pairs = zip(self.parts, self.group.split(g), strict=True)
+        return math.prod(part.characters(element) for part, element in pairs)  # type: ignore[return-value]
 
     def transform(self, z: Tensor, g: Tensor) -> Tensor:
         """Factor by factor, without the Kronecker product."""

@@ -15,32 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Orthogonal(Group):
-    """O(d), or SO(d) if special; an element is a d x d orthogonal matrix in float64.
-
-    Args:
-        d: Dimension of the space, at least 2.
-        special: Whether reflections are left out.
-        axis: For O(2), angle in degrees of the line about which irreps take reflections to be diag(1, -1), as for
-            `Dihedral`: 90 is escnn's default. Elements are matrices on the plane for every axis.
-
-    Raises:
-        ValueError: d is below 2, or an axis for another group than O(2).
-    """
+class MatrixGroup(Group):
+    """A continuous group whose elements are real orthogonal d x d matrices in float64."""
 
     d: int
-    special: bool = False
-    axis: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "axis", half_turn(self.axis))
-        if self.axis and (self.d != 2 or self.special):
-            raise ValueError(
-                f"Expected an axis of reflection for O2 or Dn only but got {self.axis:g} for d = {self.d}."
-            )
-        if self.d < 2:
-            raise ValueError(f"Expected a dimension of at least 2 but got {self.d}; O(1) is the sign group Z2.")
 
     @property
     def order(self) -> None:
@@ -68,6 +46,34 @@ class Orthogonal(Group):
     def inverse(self, g: Tensor) -> Tensor:
         """The transpose."""
         return g.mT
+
+
+@dataclass(frozen=True)
+class Orthogonal(MatrixGroup):
+    """O(d), or SO(d) if special; an element is a d x d orthogonal matrix in float64.
+
+    Args:
+        d: Dimension of the space, at least 2.
+        special: Whether reflections are left out.
+        axis: For O(2), angle in degrees of the line about which irreps take reflections to be diag(1, -1), as for
+            `Dihedral`: 90 is escnn's default. Elements are matrices on the plane for every axis.
+
+    Raises:
+        ValueError: d is below 2, or an axis for another group than O(2).
+    """
+
+    d: int
+    special: bool = False
+    axis: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axis", half_turn(self.axis))
+        if self.axis and (self.d != 2 or self.special):
+            raise ValueError(
+                f"Expected an axis of reflection for O2 or Dn only but got {self.axis:g} for d = {self.d}."
+            )
+        if self.d < 2:
+            raise ValueError(f"Expected a dimension of at least 2 but got {self.d}; O(1) is the sign group Z2.")
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Haar-distributed matrices, shape (n, d, d).

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product as cartesian
 from typing import TYPE_CHECKING
 
 import torch
@@ -105,6 +104,5 @@ class Product(Group):
         return [math.prod(factor.element_shape) for factor in self.factors]
 
     def _list(self) -> Tensor:
-        rows = cartesian(*(range(factor.order or 0) for factor in self.factors))
-        index = torch.tensor(list(rows)).unbind(dim=1)
+        index = torch.cartesian_prod(*(torch.arange(factor.order or 0) for factor in self.factors)).unbind(dim=1)
         return self.join([factor.elements()[i] for factor, i in zip(self.factors, index, strict=True)])

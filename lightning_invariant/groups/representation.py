@@ -70,8 +70,8 @@ class Representation:
         """Read a representation; one that is already read passes through.
 
         Args:
-            text: Such as "C8: 16 regular" (the notation stands in `lightning_invariant.groups.grammar`), or what `of`
-                takes.
+            text: Such as "C8: 16 regular" (the notation stands in `lightning_invariant.groups.grammar`), what YAML
+                makes of it without quotes ({"C8": "16 regular"}), or what `of` takes.
 
         Raises:
             ParseError: The text cannot be read; the message points at the first character that does not fit.
@@ -79,6 +79,8 @@ class Representation:
         """
         if isinstance(text, Representation):
             return text
+        if isinstance(text, dict) and len(text) == 1:
+            text = ": ".join(map(str, *text.items()))
         if not isinstance(text, str):
             return cls.of(text)
         try:

@@ -4,7 +4,6 @@ from lightning_invariant.metrics.agreement import (
     Distortion,
     distance_spearman,
     distortion,
-    neighbour_agreement,
     spearman,
 )
 from lightning_invariant.metrics.certificate import Certificate
@@ -46,7 +45,6 @@ __all__ = [
     "holding_subgroup",
     "invariance_error",
     "mean_distance",
-    "neighbour_agreement",
     "orbit_retrieval",
     "relative_distance",
     "spearman",

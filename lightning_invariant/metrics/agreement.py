@@ -38,7 +38,7 @@ class Distortion(NamedTuple):
 
 
 def distortion(features: Float[Tensor, "B K"], orbit_distances: Float[Tensor, "B B"]) -> Distortion:
-    """How unevenly a map stretches the distances between orbits.
+    """Measure how unevenly a map stretches the distances between orbits.
 
     Args:
         features: Invariant features.
@@ -65,7 +65,7 @@ def distortion(features: Float[Tensor, "B K"], orbit_distances: Float[Tensor, "B
 
 
 def distance_spearman(features: Float[Tensor, "B K"], orbit_distances: Float[Tensor, "B B"]) -> float:
-    """Rank correlation of feature distances with orbit distances over all pairs, in [-1, 1].
+    """Return the rank correlation of feature distances with orbit distances over all pairs, in [-1, 1].
 
     Raises:
         ValueError: Shapes that do not fit.
@@ -73,21 +73,8 @@ def distance_spearman(features: Float[Tensor, "B K"], orbit_distances: Float[Ten
     return spearman(*_pairs(features, orbit_distances))
 
 
-def neighbour_agreement(features: Float[Tensor, "B K"], orbit_distances: Float[Tensor, "B B"]) -> float:
-    """Share of samples whose nearest neighbour by features is the one by orbits, in [0, 1].
-
-    Raises:
-        ValueError: Shapes that do not fit.
-    """
-    _pairs(features, orbit_distances)
-    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    near = torch.cdist(features.double(), features.double()).masked_fill(itself, torch.inf).argmin(dim=1)
-    far = orbit_distances.to(features.device).masked_fill(itself, torch.inf).argmin(dim=1)
-    return (near == far).double().mean().item()
-
-
 def spearman(a: Float[Tensor, "N"], b: Float[Tensor, "N"]) -> float:
-    """Rank correlation, ties at their mean rank, in [-1, 1]; 0 if one side is constant.
+    """Return the rank correlation, ties at their mean rank, in [-1, 1]; 0 if one side is constant.
 
     Raises:
         ValueError: Different or fewer than 2 numbers.

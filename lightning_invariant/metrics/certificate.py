@@ -98,7 +98,7 @@ class Certificate:
 
 
 def finite(value: float | None) -> float | None:
-    """The number, or None if it is NaN or infinite: what a certificate holds."""
+    """Return the number, or None if it is NaN or infinite: what a certificate holds."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.groups import Orthogonal, Signs, Symmetric
+from lightning_invariant.groups import Euclidean, Orthogonal, Signs, Symmetric
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ STEP = {2: 22.5, 3: 30.0}
 
 
 def element_classes(group: Group, g: Tensor) -> tuple[list[str], Tensor]:
-    """A class for each element: itself in groups of at most 64, otherwise what it is like.
+    """Sort elements into classes: each its own in groups of at most 64, otherwise by what they are like.
 
     Rotations of the plane and of space are put together by their angle, permutations by how many places they move,
     sign patterns by how many signs they flip. Elements of other large groups are one class.
@@ -56,6 +56,8 @@ def _likeness(group: Group, g: Tensor) -> tuple[Tensor, Callable[[float], str]]:
         return (g < 0).sum(dim=-1), lambda key: f"{key} flipped"
     if isinstance(group, Orthogonal) and group.d in STEP:
         return _angles(g, group.d)
+    if isinstance(group, Euclidean) and group.d in STEP:
+        return _angles(group.rotation(g), group.d)
     return torch.zeros(len(g), dtype=torch.int64), lambda _: "all"
 
 

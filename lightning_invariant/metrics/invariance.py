@@ -19,7 +19,7 @@ PAIRED = 256
 
 
 def mean_distance(x: Float[Tensor, "B *shape"]) -> float:
-    """Mean Euclidean distance between different rows, by which errors are divided to have no unit.
+    """Return the mean Euclidean distance between different rows, by which errors are divided to have no unit.
 
     Args:
         x: At least 2 samples in any layout.
@@ -46,7 +46,7 @@ def mean_distance(x: Float[Tensor, "B *shape"]) -> float:
 
 
 def invariance_error(f_transformed: Float[Tensor, "B *K"], f: Float[Tensor, "B *K"]) -> float:
-    """Mean ||f(gx) - f(x)|| over the mean distance between DIFFERENT samples.
+    """Return the mean ||f(gx) - f(x)|| over the mean distance between DIFFERENT samples.
 
     0 is invariant; about 1 means that transforming a sample changes its features as much as replacing it.
 
@@ -77,7 +77,7 @@ def equivariance_error(
     representation: Representation | str,
     g: Tensor,
 ) -> float:
-    """Mean ||layer(gx) - rho(g) layer(x)|| over the mean distance between different samples.
+    """Return the mean ||layer(gx) - rho(g) layer(x)|| over the mean distance between different samples.
 
     Args:
         z_transformed: Latents of the transformed inputs.
@@ -106,7 +106,7 @@ def equivariance_errors(
     representation: Representation | str,
     g: Tensor,
 ) -> dict[str, float]:
-    """The equivariance error of every group element that occurs, or of every class of elements of a large group.
+    """Return the equivariance error of every element that occurs, or of every class of elements of a large group.
 
     Args:
         z_transformed: Latents of the transformed inputs.
@@ -154,7 +154,7 @@ def equivariance_gaps(
 def element_errors(
     gaps: Float[Tensor, "B"], scale: float | None, representation: Representation | str, g: Tensor
 ) -> dict[str, float]:
-    """Mean gap over scale for every element that occurs, or every class of elements of a large group."""
+    """Return the mean gap over scale for every element that occurs, or every class of elements of a large group."""
     names, rows = element_classes(Representation.parse(representation).group, g)
     gaps = gaps.cpu()
     return {name: relative_error(gaps[rows == number], scale) for number, name in enumerate(names)}
@@ -168,7 +168,7 @@ def _rows(moved: Tensor, still: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def relative_error(gaps: Float[Tensor, "B"], scale: float | None) -> float:
-    """Mean gap over scale; infinity where either is not known."""
+    """Return the mean gap over scale; infinity where either is not known."""
     return gaps.mean().item() / scale if scale is not None and gaps.isfinite().all() else float("inf")
 
 

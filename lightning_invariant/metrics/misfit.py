@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.groups import Cyclic, Dihedral, FiniteGroup, Orthogonal, Representation, Symmetric
+from lightning_invariant.groups import Cyclic, Dihedral, Euclidean, FiniteGroup, Orthogonal, Representation, Symmetric
 from lightning_invariant.groups.field_maps import FieldMap
 from lightning_invariant.groups.finite_blocks import Regular
 from lightning_invariant.metrics.invariance import equivariance_gaps, relative_error
@@ -161,7 +161,7 @@ def subgroup_fits(
 
 
 def fits_tried(representation: Representation | str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What `better_fits` and `subgroup_fits` try for a representation.
+    """List what `better_fits` and `subgroup_fits` try for a representation.
 
     Returns:
         The representations, the declared one first; and the changes, each of which is tried with those it applies to.
@@ -227,7 +227,7 @@ class _Evidence:
         return relative_error(gaps, self.scale)
 
     def fit(self, reading: _Reading) -> Fit | None:
-        """How well a reading fits; None where it is what was declared."""
+        """Return how well a reading fits; None where it is what was declared."""
         if reading.turn is not None and torch.equal(reading.turn(self.g), self.g):
             return None
         on = "" if self.pixels is None else f" on {self.pixels[0]}x{self.pixels[1]}"
@@ -235,7 +235,7 @@ class _Evidence:
         return Fit(str(told), self.error(reading), told.notation, told.pick)
 
     def readings(self) -> Iterator[_Reading]:
-        """Every reading but the declared one."""
+        """Return every reading but the declared one."""
         for kind in _kinds(self.declared):
             if kind is not self.declared:
                 yield _Reading(kind)
@@ -244,7 +244,7 @@ class _Evidence:
         yield from self.sequences()
 
     def sequences(self) -> Iterator[_Reading]:
-        """The sequence of fields that fits best."""
+        """Return the sequence of fields that fits best."""
         found = best_sequence(self.moved, self.still, self.declared.group, self.g)
         if found is None:
             return
@@ -305,7 +305,9 @@ def _texts(declared: Representation) -> Iterator[str]:
         yield f"{group}: {size // 2}x1"
     if isinstance(group, Symmetric) and size % group.n == 0:
         yield f"{group}: {group.n} points x {size // group.n}"
-    if isinstance(group, Orthogonal):
+    if isinstance(group, (Orthogonal, Euclidean)):
+        if isinstance(group, Euclidean):
+            yield f"{group}: {size // group.d} positions"
         yield f"{group}: {size // group.d} vectors"
         swapped = str(declared).translate(str.maketrans("eo", "oe")) if group.d == 3 else ""
         yield from (swapped, f"{group}: {size // 2}x1", f"{group}: {size // 3}x1e")

@@ -24,7 +24,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(f: Float[Tensor, "B K"]) -> Spectrum:
-    """Effective rank and collapse of features, from one decomposition.
+    """Return the effective rank and collapse of features, from one decomposition.
 
     Args:
         f: Features.
@@ -47,7 +47,7 @@ def spectrum(f: Float[Tensor, "B K"]) -> Spectrum:
 
 
 def effective_rank(f: Float[Tensor, "B K"]) -> float:
-    """Exp of the entropy of the singular values' shares, after centring; from 1 to min(B - 1, K), 0 if all are equal.
+    """Return exp of the entropy of singular values' shares, after centring: up to min(B - 1, K), 0 if all are equal.
 
     Bounded by the number of samples and features: compare only the same projection on as many samples.
 
@@ -68,7 +68,7 @@ def effective_rank(f: Float[Tensor, "B K"]) -> float:
 
 
 def collapse(f: Float[Tensor, "B K"]) -> float:
-    """Share of the features' variance that lies along one direction, after centring: 1 if all are on a line, or equal.
+    """Return the share of variance along one direction, after centring: 1 if all features are on a line, or equal.
 
     A common offset does not count. At least 1 / K; always 1 for a single feature.
 

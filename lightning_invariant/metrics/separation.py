@@ -25,7 +25,7 @@ TIE = 1e-4
 def hard_negatives(
     z: Float[Tensor, "B *shape"], representation: Representation | str, generator: torch.Generator | None = None
 ) -> Float[Tensor, "B *shape"]:
-    """Every copy of every block transformed by an element of its own.
+    """Transform every copy of every block by an element of its own.
 
     Maps that treat channels one by one cannot tell the result from z, though in general no single group element
     relates the two. Where the group acts on a single copy, the result IS in the orbit of z: see `has_hard_negatives`.
@@ -50,7 +50,7 @@ def hard_negatives(
 
 
 def has_hard_negatives(representation: Representation | str) -> bool:
-    """Whether at least two copies move, so that they can be transformed apart."""
+    """Return whether at least two copies move, so that they can be transformed apart."""
     representation = Representation.parse(representation)
     g = representation.group.probe_elements(16, torch.Generator().manual_seed(0))
     return sum(block.copies for block in representation if _moves(block, g)) > 1
@@ -69,7 +69,7 @@ def hard_negative_ratio(
     representation: Representation | str,
     generator: torch.Generator | None = None,
 ) -> float | None:
-    """Mean feature distance of a latent to its hard negative over the mean distance between different samples.
+    """Return the mean feature distance of a latent to its hard negative, over that between different samples.
 
     0 means not told apart at all.
 
@@ -92,7 +92,7 @@ def hard_negative_ratio(
 
 
 def relative_distance(negatives: Float[Tensor, "B K"], f: Float[Tensor, "B K"]) -> float:
-    """Mean distance of features to those of their hard negatives over the mean distance between different samples.
+    """Return the mean distance of features to those of hard negatives, over that between different samples.
 
     Args:
         negatives: Features of hard negatives.
@@ -110,7 +110,7 @@ def orbit_retrieval(
     gallery: Float[Tensor, "B K"],
     negatives: Float[Tensor, "M K"] | None = None,
 ) -> float:
-    """Share of queries P(f(gx)) that find their own P(f(x)) before every other sample and every hard negative.
+    """Return the share of queries P(f(gx)) that find their own P(f(x)) before all other samples and hard negatives.
 
     A tie counts as not found: a map that merges a latent with its hard negative gets no credit.
 

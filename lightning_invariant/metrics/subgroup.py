@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from lightning_invariant.groups import Cyclic, Dihedral, FiniteGroup, Group, Orthogonal, Translations
+from lightning_invariant.groups import Cyclic, Dihedral, Euclidean, FiniteGroup, Group, Orthogonal, Translations
 from lightning_invariant.metrics.elements import LISTED
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def subgroups(group: Group) -> list[Part]:
     """
     if isinstance(group, Orthogonal):
         return [] if group.special or group.d not in (2, 3) else [Part(Orthogonal(group.d, special=True), _proper, [])]
+    if isinstance(group, Euclidean):
+        return [] if group.special else [Part(Euclidean(group.d, special=True), _proper, [])]
     if isinstance(group, Translations) or not isinstance(group, (Cyclic, Dihedral)) or group.order > LISTED:
         return []
     found = []
@@ -79,7 +81,7 @@ def _proper(g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def holding_subgroup(errors: Mapping[str, float], group: Group, tolerance: float) -> str:
-    """The largest subgroup for which the errors stay within the tolerance; of several, the one of smallest errors.
+    """Return the largest subgroup with errors within the tolerance; of several, the one of smallest errors.
 
     A subgroup counts if elements that were measured and found good generate it, and none of its measured elements is
     bad; elements that were not measured follow from their generators.

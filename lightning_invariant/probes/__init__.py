@@ -15,6 +15,7 @@ from lightning_invariant.probes.probe import (
     Ridge,
     parse_probes,
     probe_score,
+    register_probe,
     target_kind,
 )
 from lightning_invariant.probes.ridge import LeftOut, ridge_fit, ridge_leave_out
@@ -53,6 +54,7 @@ __all__ = [
     "pose_skill",
     "probe_score",
     "r2",
+    "register_probe",
     "ridge_fit",
     "ridge_leave_out",
     "target_kind",

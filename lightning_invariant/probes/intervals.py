@@ -36,7 +36,7 @@ def gap_interval(
     *,
     seed: int = 0,
 ) -> Interval | None:
-    """95% confidence interval of the score of a minus that of b, both on the same queries.
+    """Return the 95% confidence interval of the score of a minus that of b, both on the same queries.
 
     Classes get Newcombe's paired interval, with the number of queries reduced by the design effect where samples of
     one group are alike. R² gets a studentised bootstrap over groups: on each side the wider end of the equal-tailed

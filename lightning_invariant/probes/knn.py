@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_invariant.probes.samples import checked_features, checked_groups, checked_targets, full_precision
+from lightning_invariant.probes.samples import (
+    SAFE,
+    checked_features,
+    checked_groups,
+    checked_targets,
+    full_precision,
+    row_norms,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
@@ -37,8 +44,6 @@ LEVELS = 2
 """How many times rows are grouped."""
 LARGE_BANK, LARGE_BANK_ROWS = 2**22, 128
 """Numbers of a bank from which on fewer queries are compared at one time, to bound the memory of both together."""
-SAFE = 1e-12, 1e12
-"""Sizes of rows between which float32 squares neither vanish nor overflow."""
 FARTHEST = 1e12
 """Scaled coordinates are cut off here: such a row is nobody's neighbour, and its square still has a value."""
 OUTLYING = 4.0
@@ -114,7 +119,7 @@ def knn_neighbours(
     query_groups: Int[Tensor, "M"] | None = None,
     chunk: int | None = None,
 ) -> tuple[Float[Tensor, "M k"], Int[Tensor, "M k"]]:
-    """The k nearest rows of ``bank`` for each query, nearest first.
+    """Return the k nearest rows of ``bank`` for each query, nearest first.
 
     Rows are ranked in float32 after centring; the distances returned are computed again from their differences, so
     that a copy has distance zero. Shards of a bank may be searched apart, merged by distance and given to `knn_vote`.
@@ -333,12 +338,12 @@ def _write_centred(bank: Tensor, centre: Tensor, scale: float, out: Tensor) -> F
 
 def _lengths(features: Float[Tensor, "*N K"]) -> Float[Tensor, "*N 1"]:
     """What rows are divided by to have length 1; rows of zeros stay."""
-    norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    norms = row_norms(features)[..., None]
     return torch.where(norms > 0, norms, 1)
 
 
 def _euclidean_distance(rows: Tensor, query: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows.sub_(query), dim=-1)
+    return row_norms(rows.sub_(query))
 
 
 def _cosine_distance(rows: Tensor, query: Tensor) -> Tensor:

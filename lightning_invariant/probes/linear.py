@@ -45,7 +45,7 @@ class LinearModel:
 
     @full_precision
     def scores(self, features: Float[Tensor, "M K"]) -> Float[Tensor, "M T"]:
-        """Linear scores: logits for classes, values otherwise.
+        """Return linear scores: logits for classes, values otherwise.
 
         Raises:
             ValueError: For empty, not finite or wrongly sized features.
@@ -54,7 +54,7 @@ class LinearModel:
         return torch.addmm(self.bias.to(features.dtype), features, self.weight.to(features.dtype))
 
     def predict(self, features: Float[Tensor, "M K"]) -> Shaped[Tensor, "M *T"]:
-        """The likeliest class (M,), or values of the shape that the targets had.
+        """Return the likeliest class (M,), or values of the shape that the targets had.
 
         Raises:
             ValueError: For empty, not finite or wrongly sized features.
@@ -66,7 +66,7 @@ class LinearModel:
 
 
 def inverse_deviation(variance: Float[Tensor, "K"], mean: Float[Tensor, "K"]) -> Float[Tensor, "K"]:
-    """What each centred feature is multiplied with to have unit variance, and zero for a constant one."""
+    """Return factors that give centred features unit variance, zero for a constant one."""
     deviation = variance.sqrt()
     constant = deviation <= NOISE * mean.abs()
     return torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int, Shaped
     from torch import Tensor
 
+    Rows = Sequence[Tensor]
+
 Kind = Literal["classes", "values", "labels"]
 FOLDS = 10
 """Fits of a logistic probe, each without a tenth of the groups."""
 
 
 def target_kind(targets: Shaped[Tensor, "N *T"]) -> Kind:
-    """What targets are: classes (integers of one dimension), several labels (a matrix of 0 and 1), or values.
+    """Return what targets are: integers (N,) are classes, a matrix of 0 and 1 several labels, all else values.
 
     Example:
         >>> target_kind(torch.tensor([0, 2])), target_kind(torch.tensor([0.1, 2.0])), target_kind(torch.eye(2))
@@ -53,17 +55,24 @@ class Probe(ABC):
     def key(self) -> str:
         """The name under which its scores are logged."""
 
-    @abstractmethod
     def predict(
         self, bank: Float[Tensor, "N K"], targets: Shaped[Tensor, "N *T"], queries: Sequence[Float[Tensor, "M K"]]
     ) -> list[Shaped[Tensor, "M *T"]]:
-        """Fit on the whole bank and predict each set of queries: classes, values, or scores of each label.
+        """Fit on the whole bank and predict each set of queries.
+
+        Args:
+            bank: Features with known targets.
+            targets: Classes, values or labels of the bank.
+            queries: Sets of features.
+
+        Returns:
+            Predictions for each set: classes, values, or scores of each label.
 
         Raises:
             ValueError: Samples that do not fit, or a kind of target that the probe cannot learn.
         """
+        return self._predict(bank, _as_floats(targets), queries)
 
-    @abstractmethod
     def leave_out(
         self,
         bank: Float[Tensor, "N K"],
@@ -88,6 +97,16 @@ class Probe(ABC):
             ValueError: Samples that do not fit, one group that holds every row, or a kind of target that the probe
                 cannot learn.
         """
+        groups = checked_groups(groups, len(bank), bank.device, several=True)
+        return self._leave_out(bank, _as_floats(targets), queries, own, groups)
+
+    @abstractmethod
+    def _predict(self, bank: Tensor, targets: Tensor, queries: Rows) -> list[Tensor]:
+        """As `predict`; targets are classes or floats."""
+
+    @abstractmethod
+    def _leave_out(self, bank: Tensor, targets: Tensor, queries: Rows, own: Rows, groups: Tensor) -> list[Tensor]:
+        """As `leave_out`; targets are classes or floats, and every row has a group."""
 
 
 @dataclass(frozen=True)
@@ -126,28 +145,18 @@ class KNN(Probe):
         parts = ("weighted" * (self.weights == "distance"), "cosine" * (self.metric == "cosine"), "knn")
         return self.name or "_".join(filter(None, parts))
 
-    def predict(self, bank: Tensor, targets: Tensor, queries: Sequence[Tensor]) -> list[Tensor]:
-        """Votes of the k nearest rows."""
-        return self._predict(bank, targets, queries, None, None)
+    def _predict(self, bank: Tensor, targets: Tensor, queries: Rows) -> list[Tensor]:
+        return self._votes(bank, targets, queries, None, None)
 
-    def leave_out(
-        self,
-        bank: Tensor,
-        targets: Tensor,
-        queries: Sequence[Tensor],
-        own: Sequence[Tensor],
-        groups: Tensor | None = None,
-    ) -> list[Tensor]:
-        """Votes of the k nearest rows of other groups."""
-        groups = checked_groups(groups, len(bank), bank.device, several=True)
-        return self._predict(bank, targets, queries, groups, groups[torch.cat(list(own)).to(groups.device)])
+    def _leave_out(self, bank: Tensor, targets: Tensor, queries: Rows, own: Rows, groups: Tensor) -> list[Tensor]:
+        return self._votes(bank, targets, queries, groups, groups[torch.cat(list(own)).to(groups.device)])
 
-    def _predict(
-        self, bank: Tensor, targets: Tensor, queries: Sequence[Tensor], groups: Tensor | None, own: Tensor | None
+    def _votes(
+        self, bank: Tensor, targets: Tensor, queries: Rows, groups: Tensor | None, own: Tensor | None
     ) -> list[Tensor]:
         found = knn_predict(
             bank,
-            _as_floats(targets),
+            targets,
             torch.cat(list(queries)),
             k=self.k,
             metric=self.metric,
@@ -173,26 +182,17 @@ class Ridge(Probe):
         """It is "linear"."""
         return "linear"
 
-    def predict(self, bank: Tensor, targets: Tensor, queries: Sequence[Tensor]) -> list[Tensor]:
-        """Predictions of `ridge_fit`."""
-        model = ridge_fit(bank, _as_floats(targets), alpha=self.alpha)
+    def _predict(self, bank: Tensor, targets: Tensor, queries: Rows) -> list[Tensor]:
+        model = ridge_fit(bank, targets, alpha=self.alpha)
         return [model.predict(rows) for rows in queries]
 
-    def leave_out(
-        self,
-        bank: Tensor,
-        targets: Tensor,
-        queries: Sequence[Tensor],
-        own: Sequence[Tensor],
-        groups: Tensor | None = None,
-    ) -> list[Tensor]:
-        """Predictions of `ridge_leave_out`."""
+    def _leave_out(self, bank: Tensor, targets: Tensor, queries: Rows, own: Rows, groups: Tensor) -> list[Tensor]:
         # Rows of the bank itself are predicted for nothing.
         upright = [torch.equal(rows, bank[place]) for rows, place in zip(queries, own, strict=True)]
         asked = [(rows, place) for rows, place, known in zip(queries, own, upright, strict=True) if not known]
         left = ridge_leave_out(
             bank,
-            _as_floats(targets),
+            targets,
             [rows for rows, _ in asked],
             [place for _, place in asked],
             groups=groups,
@@ -207,7 +207,7 @@ class Ridge(Probe):
 
 @dataclass(frozen=True)
 class Logistic(Probe):
-    """Logistic regression, for classes and labels; left out are tenths of the groups, not single ones.
+    """Logistic regression, for classes and labels, one fit each; left out are tenths of the groups, not single ones.
 
     Args:
         penalty: Weight of the squared norm of the weights.
@@ -222,9 +222,8 @@ class Logistic(Probe):
         """It is "logistic"."""
         return "logistic"
 
-    def predict(self, bank: Tensor, targets: Tensor, queries: Sequence[Tensor]) -> list[Tensor]:
-        """Predictions of `logistic_fit`; for labels one fit each."""
-        kind, targets = target_kind(targets), checked_targets(_as_floats(targets), len(bank))
+    def _predict(self, bank: Tensor, targets: Tensor, queries: Rows) -> list[Tensor]:
+        kind, targets = target_kind(targets), checked_targets(targets, len(bank))
         if kind == "values":
             raise ValueError(
                 "Expected classes or labels of 0 and 1 for logistic regression but got values; use 'linear'."
@@ -235,16 +234,8 @@ class Logistic(Probe):
         models = [self._label_model(bank, column) for column in targets.long().unbind(1)]
         return [torch.stack([_label_scores(model, rows) for model in models], dim=1) for rows in queries]
 
-    def leave_out(
-        self,
-        bank: Tensor,
-        targets: Tensor,
-        queries: Sequence[Tensor],
-        own: Sequence[Tensor],
-        groups: Tensor | None = None,
-    ) -> list[Tensor]:
-        """Predictions from fits without a tenth of the groups, the query's own among them."""
-        _, numbers = torch.unique(checked_groups(groups, len(bank), bank.device, several=True), return_inverse=True)
+    def _leave_out(self, bank: Tensor, targets: Tensor, queries: Rows, own: Rows, groups: Tensor) -> list[Tensor]:
+        _, numbers = torch.unique(groups, return_inverse=True)
         count = int(numbers.max()) + 1
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed))
         fold_of = (order % min(FOLDS, count)).to(numbers.device)[numbers]
@@ -252,7 +243,7 @@ class Logistic(Probe):
         for fold in fold_of.unique():
             asked, kept = [fold_of[rows] == fold for rows in own], fold_of != fold
             sets = [rows[chosen] for rows, chosen in zip(queries, asked, strict=True)]
-            parts = iter(self.predict(bank[kept], targets[kept], [rows for rows in sets if len(rows)]))
+            parts = iter(self._predict(bank[kept], targets[kept], [rows for rows in sets if len(rows)]))
             for number, chosen in enumerate(asked):
                 if not bool(chosen.any()):
                     continue
@@ -278,11 +269,27 @@ PROBES: dict[str, Probe] = {
     )
 }
 """Probes that can be asked for by name."""
+
+
+def register_probe(probe: Probe) -> None:
+    """Let a probe be asked for by its name, as in `InvariantCallback(probes=["knn", "mine"])`.
+
+    Args:
+        probe: Of any subclass; scores are logged under its `key`.
+
+    Raises:
+        ValueError: Another probe has that name.
+    """
+    if PROBES.get(probe.key, probe) != probe:
+        raise ValueError(f"Expected a new name for a probe but {probe.key!r} is {PROBES[probe.key]}.")
+    PROBES[probe.key] = probe
+
+
 DEFAULT_PROBES: tuple[Probe, ...] = (KNN(), Ridge())
 
 
 def parse_probes(probes: Iterable[Probe | str]) -> tuple[Probe, ...]:
-    """Probes given by name or as they are.
+    """Return probes that are given by name or as they are.
 
     Raises:
         ValueError: A name that is not known, no probe, or two under one name.
@@ -306,7 +313,7 @@ def parse_probes(probes: Iterable[Probe | str]) -> tuple[Probe, ...]:
 
 @full_precision
 def probe_score(predictions: Shaped[Tensor, "M *T"], targets: Shaped[Tensor, "M *T"]) -> float:
-    """Accuracy of classes, R² of values, mean average precision of labels.
+    """Return the accuracy of classes, R² of values, mean average precision of labels.
 
     Raises:
         ValueError: Empty or mismatched input, or labels of which none occurs.

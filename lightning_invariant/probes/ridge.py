@@ -20,7 +20,13 @@ import torch
 from torch import Tensor
 
 from lightning_invariant.probes.linear import LinearModel, inverse_deviation
-from lightning_invariant.probes.samples import checked_features, checked_groups, checked_targets, full_precision
+from lightning_invariant.probes.samples import (
+    checked_features,
+    checked_groups,
+    checked_targets,
+    full_precision,
+    row_norms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,7 +175,7 @@ class _Samples:
         self.mean = features.mean(0, dtype=torch.float64)
         squares = torch.zeros_like(self.mean)
         for block in features.split(BLOCK):
-            squares += torch.linalg.vector_norm(block - self.mean.to(features.dtype), dim=0).double().square()
+            squares += row_norms((block - self.mean.to(features.dtype)).T).double().square()
         scale = inverse_deviation(squares / len(features), self.mean)
         self.scale, self.shift, self.factor = scale, self.mean.to(dtype), scale.to(dtype)
 
@@ -315,7 +321,10 @@ def _chosen(
             return float("inf")
         if place not in fits:
             fit = systems.fit(ALPHAS[place])
-            fits[place] = float(sum((v.square().sum((0, 1)) / weights).sum() for _, v in fit.left_out(batches))), fit
+            fits[place] = (
+                float(sum((v.double().square().sum((0, 1)) / weights).sum() for _, v in fit.left_out(batches))),
+                fit,
+            )
         return fits[place][0]
 
     best, step = FIRST, 1 if error(FIRST + 1) < error(FIRST) else -1

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SAFE = 1e-12, 1e12
+"""Sizes of rows between which float32 squares neither vanish nor overflow."""
+
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Let ``function`` run without gradients and without autocast on any device."""
@@ -142,3 +145,14 @@ def checked_groups(
             f"Expected at least 2 groups but all {length} rows are of one; nothing is left when its group is left out."
         )
     return groups
+
+
+def row_norms(rows: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
+    """Euclidean norms along the last axis, of rows so small or large that squares vanish or overflow too."""
+    norms = torch.linalg.vector_norm(rows, dim=-1)
+    unsure = ~((norms > SAFE[0]) & (norms < SAFE[1]))
+    if bool(unsure.any()):
+        some = rows[unsure]
+        largest = some.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+        norms[unsure] = torch.linalg.vector_norm(some / largest, dim=-1) * largest[:, 0]
+    return norms

@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 @full_precision
 def accuracy(predictions: Int[Tensor, "M"], targets: Int[Tensor, "M"]) -> float:
-    """Share of predictions that equal their target, in [0, 1]. A target that no bank row had counts as an error.
+    """Return the share of predictions that equal their target; one that no row of the bank had counts as an error.
 
     Raises:
         ValueError: For empty or mismatched input.
@@ -39,7 +39,7 @@ def accuracy(predictions: Int[Tensor, "M"], targets: Int[Tensor, "M"]) -> float:
 
 @full_precision
 def r2(predictions: Float[Tensor, "M *T"], targets: Float[Tensor, "M *T"]) -> float:
-    """Coefficient of determination, the mean over T columns; at most 1, and 0 for predicting the mean.
+    """Return the coefficient of determination, the mean over T columns; at most 1, and 0 for predicting the mean.
 
     A constant column scores 1 if it is met exactly, else 0.
 
@@ -57,7 +57,7 @@ def r2(predictions: Float[Tensor, "M *T"], targets: Float[Tensor, "M *T"]) -> fl
 
 @full_precision
 def mae(predictions: Float[Tensor, "M *T"], targets: Float[Tensor, "M *T"]) -> float:
-    """Mean absolute error, in the unit of the targets.
+    """Return the mean absolute error, in the unit of the targets.
 
     Raises:
         ValueError: For empty or mismatched input.
@@ -68,7 +68,7 @@ def mae(predictions: Float[Tensor, "M *T"], targets: Float[Tensor, "M *T"]) -> f
 
 @full_precision
 def mean_average_precision(scores: Float[Tensor, "M T"], targets: Shaped[Tensor, "M T"]) -> float:
-    """Average precision of multi-label scores, the mean over the labels that occur.
+    """Return the average precision of multi-label scores, the mean over the labels that occur.
 
     For each label sum_n (R_n - R_{n-1}) P_n over distinct thresholds, without interpolation.
 
@@ -105,7 +105,7 @@ def mean_average_precision(scores: Float[Tensor, "M T"], targets: Shaped[Tensor,
 
 
 def accuracy_interval(correct: Bool[Tensor, "M"], *, confidence: float = 0.95) -> Interval:
-    """Confidence interval of an accuracy, never outside [0, 1] and never of zero width.
+    """Return a confidence interval of an accuracy, never outside [0, 1] and never of zero width.
 
     Args:
         correct: Whether each prediction was right, shape (M,).
@@ -132,7 +132,7 @@ def paired_gap_interval(
     worth: float = 1.0,
     quantile: float | None = None,
 ) -> Interval:
-    """Confidence interval of accuracy a minus accuracy b, both measured on the same queries.
+    """Return a confidence interval of accuracy a minus accuracy b, both measured on the same queries.
 
     Queries that both get right or both get wrong carry no doubt about the difference, so that the interval is narrower
     than that of two separate samples.

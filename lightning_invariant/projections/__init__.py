@@ -21,9 +21,11 @@ from lightning_invariant.projections.sets.pairs import PairSort
 from lightning_invariant.projections.sets.sort import PointSort, Sort
 from lightning_invariant.projections.signs.absolute import Absolute
 from lightning_invariant.projections.signs.sign_outer import SignOuter
+from lightning_invariant.projections.space.centred import Centred
 from lightning_invariant.projections.space.circle_filter import CircleMaxFilter
 from lightning_invariant.projections.space.gram import Gram, GramRoot
 from lightning_invariant.projections.space.gram_rows import GramRows
+from lightning_invariant.projections.space.hermitian import HermitianRoot
 from lightning_invariant.projections.space.phases import PhaseInvariants, PhaseOuter
 from lightning_invariant.projections.space.point_frames import PointFrames
 from lightning_invariant.projections.space.polar import Norm, SingularValues, SortedEigenvalues
@@ -36,6 +38,7 @@ __all__ = [
     "PCA",
     "Absolute",
     "ArgmaxCanonical",
+    "Centred",
     "Chamber",
     "ChannelMax",
     "ChannelNorm",
@@ -50,6 +53,7 @@ __all__ = [
     "GramRoot",
     "GramRows",
     "GraphReadout",
+    "HermitianRoot",
     "Identity",
     "Joined",
     "MaxFilter",

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Representation, Sampled
+from lightning_invariant.groups.centring import linear_part
 from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.groups.group import LISTING_LIMIT
 from lightning_invariant.guarantee import Separation
-from lightning_invariant.projections.base.completeness import measured_distortion
+from lightning_invariant.projections.base.completeness import measured_distortion, uneven_directions
 from lightning_invariant.projections.base.joined import Joined
 from lightning_invariant.projections.base.reduced import Identity, Mixed, Reduced, image, moves_nothing, with_copies
 from lightning_invariant.projections.base.sampled import SampledMean
@@ -22,9 +23,11 @@ from lightning_invariant.projections.sets.pairs import PairSort
 from lightning_invariant.projections.sets.sort import PointSort, Sort
 from lightning_invariant.projections.signs.absolute import Absolute
 from lightning_invariant.projections.signs.sign_outer import SignOuter
+from lightning_invariant.projections.space.centred import Centred
 from lightning_invariant.projections.space.circle_filter import CircleMaxFilter
 from lightning_invariant.projections.space.gram import GramRoot
 from lightning_invariant.projections.space.gram_rows import MIRRORED, GramRows
+from lightning_invariant.projections.space.hermitian import HermitianRoot
 from lightning_invariant.projections.space.phases import PhaseInvariants, PhaseOuter
 from lightning_invariant.projections.space.point_frames import PointFrames
 from lightning_invariant.projections.space.polar import Norm, SingularValues, SortedEigenvalues
@@ -53,6 +56,10 @@ MIXABLE: tuple[tuple[type[Projection], str], ...] = (
     (SignOuter, "no isometric map exists for numbers that share a sign, and the outer product comes next"),
     (PhaseOuter, "no isometric map exists for numbers that share a phase, and the outer product comes next"),
     (GramRoot, "no isometric map exists for several vectors, and the root of their Gram matrix comes next"),
+    (
+        HermitianRoot,
+        "no isometric map exists for several complex vectors, and the root of their Gram matrix comes next",
+    ),
 )
 """Maps whose size the number of channels fixes: where it exceeds the wished one, channels are mixed to fewer."""
 
@@ -118,6 +125,11 @@ def _chosen(representation: Representation, size: int | None) -> tuple[Projectio
         )
     if moves_nothing(representation):
         return Identity(representation), "nothing moves, so the latent itself is kept"
+    if linear_part(representation) != representation:
+        projection, why = _chosen(Centred.target(representation), size)
+        moved = any(block.translated for block in representation)
+        first = "positions lose their mean, which translations move" if moved else "translations move nothing"
+        return Centred(representation, projection), f"{first}; {why}"
     wide = spread(representation)
     if wide != representation:
         projection = Spread(representation, _chosen(wide, size)[0])
@@ -169,8 +181,8 @@ def _best_known(representation: Representation, size: int | None) -> tuple[Proje
         return _max_filter(representation, size)
     raise GroupError(
         f"Expected a representation for which a projection is known but got '{representation}': known are finite "
-        f"groups of at most {LISTING_LIMIT} elements, S_n on points and pairs, sign flips, O(d) on vectors, irreps of "
-        "SO(2), O(2), SO(3) and O(3), S_n x O(d) on points with vectors or irreps, and Sampled."
+        f"groups of at most {LISTING_LIMIT} elements, S_n on points and pairs, sign flips, O(d), U(n) and SU(2) on "
+        "vectors, irreps of SO(2), O(2), SO(3) and O(3), S_n x O(d) on points with vectors or irreps, and Sampled."
     )
 
 
@@ -309,5 +321,7 @@ def _stated(projection: Projection) -> str:
     order, size = projection.representation.group.order, projection.representation.size
     listed = order if order is not None and isinstance(projection, MaxFilter) else 1
     if listed * size * projection.out_features**2 > MEASURABLE:
-        return ""
+        if order is None:
+            return ""
+        return f" (distortion of at least {uneven_directions(projection):.3g}, measured along random directions)"
     return f" (distortion of at least {measured_distortion(projection):.3g}, measured at random latents)"

@@ -9,6 +9,7 @@ import torch
 
 from lightning_invariant.errors import LatentError
 from lightning_invariant.groups import Representation
+from lightning_invariant.groups.centring import centre, linear_part, with_shifts
 from lightning_invariant.quotient.found import hide, order_of
 from lightning_invariant.quotient.solver import Solver, masked_points, solver_for
 
@@ -96,12 +97,14 @@ def align(
 
     Note:
         Exact up to rounding, with equal bounds, for finite groups of at most 100,000 elements, S_n on points, S_n on
-        pairs with n <= 9, signs, O(d) and SO(d) on vectors, irreps of SO(2) and O(2), and products of one of these with
-        small groups, S_n x O(d) with n <= 6 among them; `is_exact` says so. For irreps of SO(3) and O(3) of degree 2
-        and more, and for pairs of more points, the best element that a local search finds; with `certify` branch and
-        bound goes on until no better one can exist, or memory for it ends. For S_n x O(d) with more points, assignment
-        and Procrustes by turns from many starts; for anything else the best of 513 elements; bounds by relaxation.
-        Searches start from a fixed seed, so results repeat. Latents that are not finite have the distance NaN.
+        pairs with n <= 9, signs, O(d), SO(d), U(n) and SU(2) on vectors, irreps of SO(2) and O(2), and products of one
+        of these with small groups, S_n x O(d) with n <= 6 among them; `is_exact` says so. Where the group translates
+        positions, all of this holds for latents whose positions have lost their mean, over visible points. For irreps
+        of SO(3) and O(3) of degree 2 and more, and for pairs of more points, the best element that a local search
+        finds; with `certify` branch and bound goes on until no better one can exist, or memory for it ends. For S_n x
+        O(d) with more points, assignment and Procrustes by turns from many starts; for anything else the best of 513
+        elements; bounds by relaxation. Searches start from a fixed seed, so results repeat. Latents that are not finite
+        have the distance NaN.
 
     References:
         Calissano, Feragen and Vantini 2023 (Populations of unlabelled networks: graph space geometry and generalized
@@ -128,7 +131,8 @@ def align(
         order = order_of(representation.group, nearest.element)
         assert order is not None
         seen = masks[1].gather(1, order.argsort(dim=1))
-    aligned = representation.transform(flat, nearest.element).reshape(z.shape)
+    aligned = representation.transform(flat, nearest.element)
+    aligned = (aligned if seen is None else hide(representation, aligned, seen)).reshape(z.shape)
     return Alignment(aligned, nearest.element, nearest.distance, nearest.lower, seen)
 
 
@@ -161,7 +165,7 @@ def path(
         ImportError: As `align`.
 
     Note:
-        The group acts by orthogonal matrices, so the quotient's distance is the least distance of representatives,
+        The group acts by isometries, so the quotient's distance is the least distance of representatives,
         and a straight line between two that attain it is a shortest path. Where `align` is not exact, the path may be
         longer than the shortest; `lower` says by how much at most.
 
@@ -202,6 +206,11 @@ def find_nearest(
     if len(z) == 0:
         none, group = z.new_zeros(0, dtype=torch.float64), representation.group
         return Nearest(group.identity().to(z.device).expand(0, *group.element_shape), none, none)
+    if (linear := linear_part(representation)) != representation:
+        sides = zip((z, w), masks or (None, None), strict=True)
+        (z, to), (w, of) = (centre(representation, side.double(), mask) for side, mask in sides)
+        nearest = find_nearest(solver, linear, z, w, masks, certify=certify)
+        return nearest._replace(element=with_shifts(representation.group, nearest.element, to, of))
     size, parts = max(1, NUMBERS // representation.size), []
     for start in range(0, len(z), size):
         rows = slice(start, start + size)
@@ -213,7 +222,7 @@ def find_nearest(
 def read_masks(
     representation: Representation, mask: Tensor | tuple[Tensor, Tensor] | None, first: int, second: int
 ) -> Masks | None:
-    """The masks of both sides.
+    """Return the masks of both sides.
 
     Args:
         representation: What acts.

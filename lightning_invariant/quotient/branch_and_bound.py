@@ -64,7 +64,7 @@ class Landscape:
 
 
 def maximise(landscape: Landscape, *, certify: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The best elements found, their values, and certified bounds on the maxima.
+    """Return the best elements found, their values, and certified bounds on the maxima.
 
     Args:
         landscape: The functions.
@@ -150,7 +150,7 @@ class _Search:
         return self.land.centres.split(max(1, NUMBERS // max(1, count * terms, 4 * size)))
 
     def divide(self, cells: _Cells, half: float) -> _Cells:
-        """The parts of cells that may still hold a maximum; where they are too many they are given up."""
+        """Return the parts of cells that may still hold a maximum; where they are too many they are given up."""
         land, radius = self.land, self.land.m**0.5 * half
         corners = torch.tensor(list(cartesian((-half, half), repeat=land.m)), dtype=torch.float64).to(cells.centres)
         kept = []

@@ -25,7 +25,7 @@ FRAMES = 12
 
 
 def is_cloud(representation: Representation) -> bool:
-    """Whether S_n orders points that O(d) or SO(d) turns at the same time."""
+    """Return whether S_n orders points that O(d) or SO(d) turns at the same time."""
     group = representation.group
     if not isinstance(group, Product) or len(group.factors) != 2:
         return False
@@ -36,12 +36,12 @@ def is_cloud(representation: Representation) -> bool:
 
 
 def bound_of_clouds(representation: Representation, z: Tensor, w: Tensor, masks: Masks | None) -> Tensor:
-    """A bound on the largest product of paired rows (P, D), by relaxation of the rotation and of the order."""
+    """Return a bound on the largest product of paired rows (P, D), by relaxing the rotation and the order."""
     return torch.minimum(_bound_by_points(representation, z, w, masks), _bound_by_spectra(representation, z, w))
 
 
 def frame_starts(representation: Representation, z: Tensor, w: Tensor) -> list[Tensor]:
-    """Elements that bring the frames of w that look most like one frame of z onto it.
+    """Return elements that bring the frames of w that look most like one frame of z onto it.
 
     A frame is d - 1 points; that of z is the widest. Two sets of one orbit have it in common, so they are matched.
     """

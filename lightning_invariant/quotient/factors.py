@@ -57,7 +57,7 @@ class Factor:
         return group.join([part[i] for part, i in zip(listed, index, strict=True)])
 
     def with_part(self, g: Tensor, part: Tensor) -> Tensor:
-        """Elements g (P, *element_shape) with other parts in the factor."""
+        """Return elements g (P, *element_shape) with other parts in the factor."""
         group = self.whole.group
         assert isinstance(group, Product)
         parts = group.split(g)
@@ -83,7 +83,7 @@ def factor_alone(representation: Representation, number: int) -> Factor:
 
 
 def large_factor(representation: Representation) -> Factor | None:
-    """The factor of a product group that is left when the small ones are listed; None if there is none."""
+    """Return the factor of a product group that is left when the small ones are listed; None if there is none."""
     group = representation.group
     assert isinstance(group, Product)
     orders = [math.inf if factor.order is None else factor.order for factor in group.factors]
@@ -93,7 +93,7 @@ def large_factor(representation: Representation) -> Factor | None:
 
 
 def try_small_factors(factor: Factor, solve: Solve, z: Tensor, w: Tensor, masks: Masks | None, certify: bool) -> Found:
-    """The best element for paired rows (P, D), from the best in the large factor for each element of the small ones."""
+    """Return the best element for paired rows (P, D), from the best in the large factor for each small element."""
     representation, count = factor.whole, len(z)
     group = representation.group
     ordered = isinstance(factor.alone.group, Symmetric)
@@ -117,7 +117,7 @@ def try_small_factors(factor: Factor, solve: Solve, z: Tensor, w: Tensor, masks:
 def by_turns(
     solvers: list[tuple[Factor, Solve]], starts: list[Tensor], z: Tensor, w: Tensor, masks: Masks | None
 ) -> Tensor:
-    """The best elements found for paired rows (P, D): the best in one factor, the others held, until nothing changes.
+    """Find good elements for paired rows (P, D): the best in one factor, the others held, until nothing changes.
 
     Args:
         solvers: Each factor, and how its best element is found alone.

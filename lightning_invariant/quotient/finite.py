@@ -24,7 +24,7 @@ SHIFTED = 32
 
 
 def try_all(representation: Representation, z: Tensor, w: Tensor, masks: Masks | None) -> Found:
-    """The best of all elements for paired rows (P, D)."""
+    """Return the best of all elements for paired rows (P, D)."""
     elements = representation.group.elements()
     entries = sum(block.dim**2 for block in representation)
     copied = sum(block.copies * block.dim**2 for block in representation)
@@ -52,7 +52,7 @@ def table_of_products(representation: Representation, z: Tensor, w: Tensor) -> T
 
 
 def choose_signs(representation: Representation, z: Tensor, w: Tensor) -> Found:
-    """The best sign of each number, or of numbers that share one."""
+    """Return the best sign of each number, or of numbers that share one."""
     pairs = zip(moved_parts(representation, z), moved_parts(representation, w), strict=True)
     products = torch.stack([(a * b).sum(dim=1) for a, b in pairs]).sum(dim=0)
     return exactly(torch.where(products < 0, -1, 1))

@@ -37,12 +37,12 @@ class Found(NamedTuple):
 
 
 def exactly(element: Tensor) -> Found:
-    """Elements that no other beats."""
+    """Return elements that no other beats."""
     return Found(element, torch.zeros(len(element), dtype=torch.float64, device=element.device))
 
 
 def moved_parts(representation: Representation, z: Tensor) -> list[Tensor]:
-    """The blocks that move, each (P, *block.shape)."""
+    """Return the blocks that move, each (P, *block.shape)."""
     blocks = zip(representation, representation.split(z), strict=True)
     return [part for block, part in blocks if not is_trivial(block)]
 
@@ -57,14 +57,14 @@ def hide(representation: Representation, z: Tensor, mask: Bool[Tensor, "P n"]) -
 
 
 def visible_matches(masks: Masks | None) -> Tensor | float:
-    """The reward of each match of points, (P, n, n), rows on the side of z."""
+    """Return the reward of each match of points, (P, n, n), rows on the side of z."""
     if masks is None:
         return 0.0
     return BONUS * (masks[0][:, :, None] & masks[1][:, None, :]).double()
 
 
 def order_of(group: Group, g: Tensor) -> Tensor | None:
-    """The permutation in elements of S_n, or of a product with one S_n; None for other groups."""
+    """Return the permutation in elements of S_n, or of a product with one S_n; None for other groups."""
     if isinstance(group, Symmetric):
         return g
     if isinstance(group, Product):
@@ -74,7 +74,7 @@ def order_of(group: Group, g: Tensor) -> Tensor | None:
 
 
 def reward(group: Group, elements: Tensor, masks: Masks | None) -> Tensor | float:
-    """The reward of visible matches for each of some elements, (P, G)."""
+    """Return the reward of visible matches for each of some elements, (P, G)."""
     if masks is None or (order := order_of(group, elements)) is None:
         return 0.0
     place = order.argsort(dim=-1).to(masks[0].device)

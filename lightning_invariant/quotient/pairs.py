@@ -33,8 +33,9 @@ PARTIAL, FEW = 2**19, 2**12
 search ends with the bound reached."""
 TOLERANCE = 1e-12
 """Permutations that are better by less than this share of the squared norms are not looked for."""
-STARTS, SWAPS = 24, 4
-"""Permutations that the local search starts from, and most swaps from each as a multiple of n."""
+STARTS, GROWN, SWAPS = 24, 32, 4
+"""Permutations that the local search starts from, most that are grown for more points beside them, and most swaps from
+each as a multiple of n."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class _Graphs:
 
 
 def match_graphs(representation: Representation, z: Tensor, w: Tensor, masks: Masks | None, *, certify: bool) -> Found:
-    """The best permutation found for paired rows (P, D).
+    """Return the best permutation found for paired rows (P, D).
 
     Args:
         representation: Of S_n on pairs, and on points.
@@ -89,7 +90,9 @@ def match_graphs(representation: Representation, z: Tensor, w: Tensor, masks: Ma
     """
     graphs = _graphs(representation, z, w, masks)
     found = []
-    for rows in torch.arange(len(z), device=z.device).split(max(1, NUMBERS // (STARTS * graphs.a[:1].numel()))):
+    for rows in torch.arange(len(z), device=z.device).split(
+        max(1, NUMBERS // ((STARTS + GROWN) * graphs.a[:1].numel()))
+    ):
         some = graphs.rows(rows)
         match, cost = _swap_search(some)
         least = torch.maximum(_bound(some), _eigenvalue_bound(some))
@@ -125,8 +128,11 @@ def _swap_search(graphs: _Graphs) -> tuple[Tensor, Tensor]:
     costs = graphs.point_costs() + _row_costs(graphs.a, graphs.b)
     walks = costs + sum(_row_costs(u, v) for u, v in zip(_walks(graphs.a), _walks(graphs.b), strict=True))
     near = [best_orders(-some).argsort(dim=1)[:, None] for some in (costs, walks)]
-    match = torch.cat([*near, starts], dim=1).flatten(0, 1)
-    many = graphs.rows(torch.arange(count, device=match.device).repeat_interleave(STARTS))
+    if n > EXACT:
+        near.append(_grown(graphs, walks))
+    match = torch.cat([*near, starts], dim=1)
+    tried, match = match.shape[1], match.flatten(0, 1)
+    many = graphs.rows(torch.arange(count, device=match.device).repeat_interleave(tried))
     rows = torch.arange(len(match), device=match.device)
     for _ in range(SWAPS * n):
         gain, swap = _swap_gains(many.rows(rows), match[rows]).flatten(1).max(dim=1)
@@ -136,8 +142,33 @@ def _swap_search(graphs: _Graphs) -> tuple[Tensor, Tensor]:
             break
         i, j = swap // n, swap % n
         match[rows, i], match[rows, j] = match[rows, j], match[rows, i]
-    cost, best = many.cost(match).reshape(count, STARTS).min(dim=1)
-    return match.reshape(count, STARTS, n)[torch.arange(count, device=best.device), best], cost
+    cost, best = many.cost(match).reshape(count, tried).min(dim=1)
+    return match.reshape(count, tried, n)[torch.arange(count, device=best.device), best], cost
+
+
+def _grown(graphs: _Graphs, costs: Tensor) -> Tensor:
+    """Matches (P, S, n) that grow from one pair of points, point by point to the likest one that is left.
+
+    Points that look alike from afar, as in a grid, are told apart by their walks to the points that are matched.
+    """
+    count, n = graphs.x.shape[:2]
+    rows, order = torch.arange(count, device=costs.device), _connected_order(graphs)
+    a, b = (torch.cat([side, *_walks(side)], dim=-1) for side in (graphs.a, graphs.b))
+    place = torch.linspace(0, n - 1, min(n, GROWN), device=costs.device).round().long().expand(count, -1)
+    taken = costs.new_zeros(count, place.shape[1], n, dtype=torch.bool)
+    grown, places = costs.new_zeros(count, place.shape[1], n, n), []
+    for step in range(n):
+        point = order[:, step]
+        if step:
+            price = costs[rows, point][:, None] + grown[rows, :, point]
+            place = price.masked_fill(taken, torch.inf).argmin(dim=2)
+        places.append(place)
+        taken.scatter_(2, place[..., None], True)
+        for side, other in ((a, b), (a.transpose(1, 2), b.transpose(1, 2))):
+            mine, theirs = side[rows, :, point], other.transpose(1, 2)[rows[:, None], place]
+            grown += (mine[:, None, :, None] - theirs[:, :, None]).square().sum(dim=-1)
+    match = torch.stack(places, dim=2)
+    return torch.empty_like(match).scatter_(2, order[:, None].expand_as(match), match)
 
 
 def _walks(a: Tensor) -> list[Tensor]:

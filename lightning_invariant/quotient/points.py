@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def assign_points(representation: Representation, z: Tensor, w: Tensor, masks: Masks | None) -> Found:
-    """The best permutation for paired rows (P, D); numbers, one a point, are sorted."""
+    """Return the best permutation for paired rows (P, D); numbers, one a point, are sorted."""
     x, y = (torch.cat(moved_parts(representation, side), dim=-1) for side in (z, w))
     if x.shape[-1] == 1 and masks is None:
         place = torch.empty(x.shape[:2], dtype=torch.int64, device=x.device)
@@ -25,7 +25,7 @@ def assign_points(representation: Representation, z: Tensor, w: Tensor, masks: M
 
 
 def best_orders(products: Tensor) -> Tensor:
-    """The permutation of each table (P, n, n) that collects the largest sum.
+    """Return the permutation of each table (P, n, n) that collects the largest sum.
 
     Returns:
         Elements of S_n, (P, n): the point of the columns' side at place j moves to place `order[j]`.

@@ -1,4 +1,4 @@
-"""SO(d) and O(d): Procrustes for vectors, branch and bound for irreps of higher frequency or degree."""
+"""Procrustes for vectors of O(d), SO(d), U(n) and SU(2); branch and bound for irreps of higher frequency or degree."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from lightning_invariant.groups import Orthogonal
 from lightning_invariant.groups.harmonics import rotation_matrices
 from lightning_invariant.groups.matrix_blocks import DegreeIrrep, FrequencyIrrep, Vectors
+from lightning_invariant.groups.unitary import Unitary, quaternion_matrices, real_matrices
 from lightning_invariant.quotient.branch_and_bound import Landscape, maximise
-from lightning_invariant.quotient.found import Found
+from lightning_invariant.quotient.found import Found, moved_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ SPHERE_NUMBERS = 2**24
 
 
 def rotate(representation: Representation, z: Tensor, w: Tensor, *, certify: bool) -> Found:
-    """The best rotation, or reflection where the group has them, for paired rows (P, D).
+    """Return the best rotation, or reflection where the group has them, for paired rows (P, D).
 
     O(d) is SO(d) and its coset of one reflection: both are searched, and the better element is taken.
     """
@@ -48,7 +49,7 @@ def rotate(representation: Representation, z: Tensor, w: Tensor, *, certify: boo
 
 
 def is_exactly_rotated(representation: Representation) -> bool:
-    """Whether the best rotation is always found: for vectors and on the plane; on SO(3) the search has a limit."""
+    """Return whether the best rotation is always found: for vectors, and on the plane; on SO(3) there is a limit."""
     return representation.group.d == 2 or max(map(degree, representation)) <= 1  # type: ignore[attr-defined]
 
 
@@ -62,7 +63,7 @@ def degree(block: Block) -> int:
 
 
 def best_rotation(cross: Tensor, *, special: bool) -> tuple[Tensor, Tensor]:
-    """The R in O(d), or SO(d), with the largest trace of R^T C for each C (P, d, d), and that trace.
+    """Return the R in O(d), or SO(d), with the largest trace of R^T C for each C (P, d, d), and that trace.
 
     References:
         Kabsch 1976; Umeyama 1991: a rotation cannot mirror, so the direction of the smallest singular value pays.
@@ -74,6 +75,26 @@ def best_rotation(cross: Tensor, *, special: bool) -> tuple[Tensor, Tensor]:
             torch.cat([x[..., :-1], x[..., -1:] * f], dim=-1) for x, f in ((u, flip[:, None, None]), (s, flip[:, None]))
         )
     return u @ vt, s.sum(dim=1)
+
+
+def best_unitary(representation: Representation, z: Tensor, w: Tensor) -> Tensor:
+    """Return the element of U(n) or SU(2) that brings w nearest to z, for paired rows (P, D)."""
+    group = representation.group
+    assert isinstance(group, Unitary)
+    x, y = (
+        torch.view_as_complex(torch.cat(moved_parts(representation, side), dim=1).unflatten(2, (group.n, 2)))
+        for side in (z, w)
+    )
+    if not group.special:
+        u, _, vh = torch.linalg.svd(x.mT @ y.conj())
+        return real_matrices(u @ vh)
+    # As quaternions z and w, the product with a unit g is the real part of conj(g) q for q = sum_i z_i conj(w_i).
+    (a, b), (c, d) = x.unbind(dim=2), y.unbind(dim=2)
+    first = (a * c.conj() + b.conj() * d).sum(dim=1)
+    q = torch.stack([first, (b * c.conj() - a.conj() * d).sum(dim=1)], dim=1)
+    norm = q.norm(dim=1, keepdim=True)
+    one = torch.tensor([1.0, 0.0], dtype=q.dtype, device=q.device)
+    return quaternion_matrices(torch.where(norm > 0, q / torch.where(norm > 0, norm, 1.0), one))
 
 
 def _cosets(group: Orthogonal) -> list[Tensor]:
@@ -158,7 +179,7 @@ def _sphere(crosses: dict[int, Tensor]) -> Landscape:
 
 
 def rotation_of(v: Tensor) -> Tensor:
-    """The rotation about v by |v| radians, (c, 3, 3), after Rodrigues."""
+    """Return the rotation about v by |v| radians, (c, 3, 3), after Rodrigues."""
     angle = v.norm(dim=1)[:, None, None]
     x, y, z = v.unbind(dim=1)
     zero = torch.zeros_like(x)
@@ -173,7 +194,7 @@ def rotation_of(v: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def generators(number: int) -> Tensor:
-    """The derivatives of D_l along rotations about x, y and z, (3, 2l + 1, 2l + 1), float64."""
+    """Return the derivatives of D_l along rotations about x, y and z, (3, 2l + 1, 2l + 1), float64."""
     one = torch.eye(3, dtype=torch.float64)
     axes = [torch.zeros(3, 3, dtype=torch.float64) for _ in range(3)]
     for i, axis in enumerate(axes):

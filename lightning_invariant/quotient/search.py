@@ -26,7 +26,7 @@ SAMPLES = 512
 def search_factors(
     solvers: list[tuple[Factor, Solve]], representation: Representation, z: Tensor, w: Tensor, masks: Masks | None
 ) -> Found:
-    """The best elements of a product group found by turns, from random elements and from frames of clouds.
+    """Find good elements of a product group by turns, from random elements and from frames of clouds.
 
     References:
         Besl and McKay 1992 for orders and rotations by turns, iterated closest points.
@@ -59,7 +59,7 @@ def _by_vectors(representation: Representation) -> Solve | None:
 
 
 def try_samples(representation: Representation, z: Tensor, w: Tensor) -> Found:
-    """The best of the identity and samples from a fixed seed, for paired rows (P, D)."""
+    """Return the best of the identity and samples from a fixed seed, for paired rows (P, D)."""
     group = representation.group
     elements = torch.cat([group.identity()[None], group.sample(SAMPLES, torch.Generator().manual_seed(0))])
     best, chosen = z.new_full((len(z),), -torch.inf), torch.zeros(len(z), dtype=torch.int64, device=z.device)
@@ -71,7 +71,7 @@ def try_samples(representation: Representation, z: Tensor, w: Tensor) -> Found:
 
 
 def bound_by_blocks(representation: Representation, z: Tensor, w: Tensor) -> Tensor:
-    """The largest product if any orthogonal matrix could act on each block: sums of singular values."""
+    """Return the largest product if any orthogonal matrix could act on each block: sums of singular values."""
     total = torch.zeros(len(z), dtype=z.dtype, device=z.device)
     for block, a, b in zip(representation, representation.split(z), representation.split(w), strict=True):
         if is_trivial(block):

@@ -13,6 +13,7 @@ from lightning_invariant.groups.matrix_blocks import Outer
 from lightning_invariant.projections import (
     Absolute,
     ArgmaxCanonical,
+    Centred,
     Chamber,
     Cone,
     Gram,
@@ -43,7 +44,8 @@ def section(projection: Projection, features: Float[Tensor, "B K"]) -> Float[Ten
 
     Args:
         projection: A map that can be undone: Identity, Sort, Absolute, Chamber, ArgmaxCanonical, Norm,
-            SortedEigenvalues, SingularValues, Cone, SignOuter, PhaseOuter, Gram, GramRoot, or Reduced to one of these.
+            SortedEigenvalues, SingularValues, Cone, SignOuter, PhaseOuter, Gram, GramRoot, or one of these
+            behind Reduced or Centred.
         features: What it gave, or features near the ones it can give, such as averages.
 
     Returns:
@@ -77,6 +79,8 @@ def section(projection: Projection, features: Float[Tensor, "B K"]) -> Float[Ten
     if isinstance(projection, Reduced):
         latents = section(projection.projection, features)
         return latents if projection.order is None else latents[:, projection.order.argsort()]
+    if isinstance(projection, Centred):
+        return projection.undo(section(projection.projection, features))
     if isinstance(projection, POLAR):
         return _on_a_diagonal(projection, features)
     if isinstance(projection, Cone):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lightning_invariant.errors import GroupError
-from lightning_invariant.groups import Orthogonal, Product, Representation, Sampled, Signs, Symmetric
+from lightning_invariant.groups import Orthogonal, Product, Representation, Sampled, Signs, Symmetric, Unitary
+from lightning_invariant.groups.centring import linear_part
 from lightning_invariant.groups.fields import Fields
 from lightning_invariant.groups.finite_blocks import Pairs, Points, SignPattern
 from lightning_invariant.groups.group import LISTING_LIMIT
@@ -17,7 +18,7 @@ from lightning_invariant.quotient.finite import choose_signs, try_all
 from lightning_invariant.quotient.found import Found, Masks, exactly
 from lightning_invariant.quotient.pairs import EXACT, match_graphs
 from lightning_invariant.quotient.points import assign_points
-from lightning_invariant.quotient.rotations import is_exactly_rotated, rotate
+from lightning_invariant.quotient.rotations import best_unitary, is_exactly_rotated, rotate
 from lightning_invariant.quotient.search import search_factors, try_samples
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Solver(NamedTuple):
 
 
 def solver_for(representation: Representation) -> Solver:
-    """The solver that fits a representation.
+    """Return the solver that fits a representation, of centred latents where the group has translations.
 
     Raises:
         GroupError: The group is known by samples only.
@@ -58,6 +59,8 @@ def solver_for(representation: Representation) -> Solver:
             f"Expected a group with orbits but {group} is known by samples only; use quotient.sampled_distance with "
             "the latents of sampled transforms."
         )
+    if (linear := linear_part(r)) != r:
+        return solver_for(linear)
     if not moving:
         still = group.identity()
         return Solver("identity", True, True, lambda z, *_: exactly(still.to(z.device).expand(len(z), *still.shape)))
@@ -77,11 +80,13 @@ def solver_for(representation: Representation) -> Solver:
         exact = is_exactly_rotated(r)
         name = "rotations" if exact else "rotations by branch and bound"
         return Solver(name, exact, exact, lambda z, w, _, certify: rotate(r, z, w, certify=certify))
+    if isinstance(group, Unitary):
+        return Solver("unitary matrices", True, True, lambda z, w, *_: exactly(best_unitary(r, z, w)))
     return _of_other_group(representation)
 
 
 def masked_points(representation: Representation) -> int:
-    """How many points a mask has an entry for.
+    """Return how many points a mask has an entry for.
 
     Raises:
         GroupError: The representation has no S_n, or several.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from lightning_invariant.metrics.pairs import Pairs, hard_pairs, special_latents
 from lightning_invariant.projections.base.completeness import jacobian, orbit_directions
 from lightning_invariant.testing.invariance import assert_invariant
 from lightning_invariant.testing.sampled import check_sampled
-from lightning_invariant.testing.search import STARTS, merged_pairs, surely_apart
+from lightning_invariant.testing.search import NEAREST, extreme_ratios, merged_pairs, surely_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,8 @@ EXACT = 1e-9
 """Largest relative invariance error of an exactly invariant map in float64."""
 SCALES = (1e-6, 1e-3, 0.1, 1.0, 10.0, 1e3, 1e6)
 """Sizes of latents at which invariance is measured."""
+SHIFTED = 1e-2
+"""Smallest scale for groups with translations: beside shifts of size 1, smaller latents are lost in rounding."""
 SLACK = 1e-6
 """Relative excess over a claimed bound that rounding may cause; orbit distances are exact to 1e-8 of the latents."""
 SUSPECT = 0.02
@@ -42,19 +45,26 @@ MERGED = 1e-8
 """Features closer than this share of their usual distance are the same."""
 DEGENERATE = 1e-4
 """A ratio of distances this much below or above the median refutes any bi-Lipschitz claim."""
-SEGMENTS, HALVINGS, JUMP = 17, 40, 1e-2
+SEGMENTS, HALVINGS = 65, 40
+JUMP = 1e-3
+"""Features that still change by this share of their usual distance after so many halvings jump; roots change less."""
+SIZES = 256
+"""Latents of sizes between the smallest and the largest scale, one element each."""
 
 
 def assert_guarantee(projection: Projection, *, samples: int = 64, generator: torch.Generator | None = None) -> None:
     """Try to refute what a projection promises, in float64 on hard pairs of latents.
 
-    Invariance at scales from 1e-6 to 1e6; shape; separation of inequivalent pairs: independent, opposite, mirrored,
-    with channels scrambled, and pairs whose features a search brought together; how much the weakest kind of pairs is
-    told apart; the rank of the Jacobian across orbits; Lipschitz and distortion bounds against `quotient.distance`;
-    continuity along segments, through ties and zero; finite gradients at zero and at latents with stabilisers. Maps of
-    sampled transforms (`Sampled`) have no orbits to compare with: of them
-    the order of the transforms must not matter, two draws must agree within their `residual`, better with more
-    transforms, and no exact invariance may be claimed.
+    Checked are invariance, at sizes from 1e-6 to 1e6; the shape; the rank of the Jacobian across orbits; how well
+    inequivalent pairs are told apart: independent, opposite and mirrored ones, such with channels scrambled, published
+    ones that simpler maps merge, and pairs whose features a search brought together; how much the weakest kind of pairs
+    is told apart; Lipschitz and distortion bounds against `quotient.distance`, at these pairs and at those that a climb
+    finds from them; continuity along segments, through ties and zero; and that gradients are finite at zero and at
+    latents with stabilisers.
+
+    Maps of sampled transforms (`Sampled`) have no orbits to compare with. The order of their transforms must not
+    matter, two draws must agree within their `residual`, better with more transforms, and no exact invariance may be
+    claimed.
 
     Args:
         projection: With `guarantee`.
@@ -88,7 +98,7 @@ def _check_orbits(projection: Projection, samples: int, generator: torch.Generat
     _check_rank(projection, generator)
     pairs = hard_pairs(representation, samples, generator)
     with torch.no_grad():
-        _check_distances(projection, pairs)
+        _check_distances(projection, pairs, generator)
         if claim.separation >= Separation.INJECTIVE:
             _check_merged(projection, generator)
         if claim.continuous:
@@ -105,13 +115,36 @@ def _check_shape(projection: Projection, generator: torch.Generator) -> None:
 
 def _check_invariance(projection: Projection, generator: torch.Generator) -> None:
     z = projection.representation.random(32, generator).double()
+    translated = any(block.translated for block in projection.representation)
     for scale in SCALES:
+        if translated and scale < SHIFTED:
+            continue
         with torch.no_grad():
             f = projection(scale * z)
         # A map that flattens out has nothing to compare with far away.
         if scale == 1 or (f - f.roll(1, dims=0)).norm(dim=1).mean() > 1e-9 * f.norm(dim=1).mean():
             shaped = (scale * z).reshape(-1, *projection.representation.shape)
             assert_invariant(projection, projection.representation, tolerance=EXACT, z=shaped, generator=generator)
+    _check_sizes(projection, generator)
+
+
+@torch.no_grad()
+def _check_sizes(projection: Projection, generator: torch.Generator) -> None:
+    """No size of latents between the scales is an exception."""
+    representation = projection.representation
+    least = SHIFTED if any(block.translated for block in representation) else SCALES[0]
+    first, last = (math.log10(scale) for scale in (least, SCALES[-1]))
+    sizes = torch.logspace(first, last, SIZES, dtype=torch.float64)[:, None]
+    z, g = sizes * representation.random(SIZES, generator).double(), representation.group.sample(SIZES, generator)
+    f = projection(z)
+    errors = (projection(representation.transform(z, g)) - f).norm(dim=1) / f.norm(dim=1).clamp(min=1e-300)
+    worst = int(errors.argmax())
+    if not errors[worst] <= EXACT:
+        raise GuaranteeError(
+            f"Expected features that {representation.group} leaves alone but at a latent of norm "
+            f"{z[worst].norm():.3g} the element {representation.group.label(g[worst])} changes them by "
+            f"{errors[worst]:.3g} of their norm."
+        )
 
 
 def _check_rank(projection: Projection, generator: torch.Generator) -> None:
@@ -133,7 +166,7 @@ def _check_rank(projection: Projection, generator: torch.Generator) -> None:
 
 def _check_merged(projection: Projection, generator: torch.Generator) -> None:
     """Search for different orbits with the same features."""
-    z, w = merged_pairs(projection, STARTS, generator)
+    z, w = merged_pairs(projection, generator)
     if not len(z):
         return
     near, size = (projection(z) - projection(w)).norm(dim=1), torch.maximum(z.norm(dim=1), w.norm(dim=1))
@@ -145,14 +178,15 @@ def _check_merged(projection: Projection, generator: torch.Generator) -> None:
     for row, distance in zip(suspects.tolist(), far.tolist(), strict=True):
         if distance > 0.05 * size[row]:
             raise GuaranteeError(
-                f"Expected an {projection.guarantee.separation.words} map to tell different orbits apart but a search "
+                f"Expected the {projection.guarantee.separation.words} map to tell different orbits apart but a search "
                 f"found latents at orbit distance {distance:.4g} whose features are {near[row]:.3g} apart: "
                 f"{z[row].tolist()} and {w[row].tolist()}."
             )
 
 
-def _check_distances(projection: Projection, kinds: list[Pairs]) -> None:
-    claim, exact = projection.guarantee, quotient.is_exact(projection.representation)
+def _check_distances(projection: Projection, kinds: list[Pairs], generator: torch.Generator) -> None:
+    representation, claim = projection.representation, projection.guarantee
+    exact = quotient.is_exact(representation)
     usual = (projection(kinds[0].left) - projection(kinds[0].right)).norm(dim=1).median().item()
     scale = kinds[0].left.norm(dim=1).median().item()
     ratios, errors = {}, {}
@@ -181,11 +215,16 @@ def _check_distances(projection: Projection, kinds: list[Pairs]) -> None:
             if sure.max() > (0 if exact else 0.05) * scale:
                 row = rows[sure.argmax()]
                 raise GuaranteeError(
-                    f"Expected an {claim.separation.words} map to tell different orbits apart but {pairs.name} latents "
-                    f"at orbit distance {sure.max():.4g} have features at distance {near[row]:.3g} (usual is "
+                    f"Expected the {claim.separation.words} map to tell different orbits apart but {pairs.name} "
+                    f"latents at orbit distance {sure.max():.4g} have features at distance {near[row]:.3g} (usual is "
                     f"{usual:.3g})."
                 )
     _check_weakest(projection, {p.name: ratios[p.name] for p in kinds if p.generic and p.name in ratios})
+    if exact and (claim.lipschitz or claim.distortion) and representation.size <= MEASURED:
+        z, w = (torch.cat([getattr(p, side) for p in kinds if p.name in ratios]) for side in ("left", "right"))
+        found = [ratio for ratio in extreme_ratios(projection, z, w, generator) if not math.isnan(ratio)]
+        ratios["searched"] = torch.tensor(found, dtype=torch.float64)
+        errors["searched"] = torch.full_like(ratios["searched"], ROUNDING / NEAREST**2)
     _check_bounds(projection, ratios, errors, exact=exact)
 
 
@@ -250,7 +289,10 @@ def _check_continuity(projection: Projection, kinds: list[Pairs]) -> None:
     usual = (projection(kept[0].left) - projection(kept[0].right)).norm(dim=1).median().item()
     shares = torch.linspace(0, 1, SEGMENTS, dtype=left.dtype)
     f = torch.stack([projection(torch.lerp(left, right, share)) for share in shares])
-    start = (f[1:] - f[:-1]).norm(dim=2).argmax(dim=0)
+    change = (f[1:] - f[:-1]).norm(dim=2)
+    # Smooth changes are like those beside them, however large; jumps are not.
+    beside = torch.nn.functional.pad(change.mT[:, None], (3, 3), mode="replicate")[:, 0].unfold(1, 7, 1)
+    start = (change.mT - beside.median(dim=2).values).argmax(dim=1)
     low, high = shares[start][:, None], shares[start + 1][:, None]
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from lightning_invariant.errors import GroupError, GuaranteeError
+from lightning_invariant.evaluation.find.find import evaluating
 from lightning_invariant.groups import Representation, Sampled
 from lightning_invariant.groups.actions import mean_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -58,7 +58,7 @@ def assert_invariant(
     if z is None:
         z = _like(module, representation.random(32, generator)).reshape(-1, *representation.shape)
     elements = representation.group.probe_elements(ELEMENTS, generator)
-    with _evaluating(module):
+    with evaluating(module):
         f = module(z).flatten(1).double()
         scale = mean_distance(f)
         if not 8 * torch.finfo(z.dtype).eps * f.norm(dim=1).mean() < scale < float("inf"):
@@ -86,16 +86,3 @@ def _like(module: object, z: Tensor) -> Tensor:
             if tensor.is_floating_point():
                 return z.to(tensor)
     return z
-
-
-@contextmanager
-def _evaluating(module: object) -> Iterator[None]:
-    modes = {part: part.training for part in module.modules()} if isinstance(module, nn.Module) else {}
-    for part in modes:
-        part.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

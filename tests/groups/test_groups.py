@@ -19,7 +19,7 @@ from lightning_invariant.groups import (
 FINITE = ["C1", "C8", "D1", "D4", "D5", "S1", "S4", "Z2", "Z2^3", "T6", "C4 x Z2", "S3 x C2 x Z2"]
 FINITE += ["D4(axis=90)", "D3(axis=22.5)", "Cube", "FullCube"]
 FINITE += ["Matrices[[[0,-1],[1,0]],[[1,0],[0,-1]]]"]
-INFINITE = ["SO2", "O2", "O2(axis=90)", "SO3", "O3", "SO5", "S3 x O3"]
+INFINITE = ["SO2", "O2", "O2(axis=90)", "SO3", "O3", "SO5", "U1", "U3", "SU2", "S3 x O3", "E2", "SE3", "S3 x E3"]
 ORDERS = {"D4": 8, "S4": 24, "Z2^3": 8, "C4 x Z2": 8, "S3 x C2 x Z2": 24, "Cube": 24, "FullCube": 48, FINITE[-1]: 8}
 
 

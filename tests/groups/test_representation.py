@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_invariant import Representation
-from lightning_invariant.errors import LatentError, ParseError
+from lightning_invariant.errors import GroupError, LatentError, ParseError
 from lightning_invariant.groups import Cyclic, Dihedral
 from lightning_invariant.groups import Representation as Rep
 from lightning_invariant.groups.standard_form import standard_form
@@ -33,6 +33,8 @@ EVERY = [
     "O3: 8x0e + 4x1o + 2x3e",
     "O3: 12 vectors",
     "SO5: 2 vectors",
+    "U2: 4 vectors + 2 trivial",
+    "SU2: 3 vectors",
     "S9: 9 points x 16",
     "S1: 1 points x 2",
     "S4: 2 trivial + 4 points x 1",
@@ -411,3 +413,9 @@ class TestPointByPoint:
     def test_what_is_wrong_is_said(self, text, message):
         with pytest.raises(ParseError, match=message):
             Representation.parse(text)
+
+
+def test_yaml_without_quotes_is_read_too():
+    assert Representation.parse({"C4": "2 regular"}) == Representation.parse("C4: 2 regular")
+    with pytest.raises(GroupError, match="dict"):
+        Representation.parse({"C4": "2 regular", "C8": "1 regular"})

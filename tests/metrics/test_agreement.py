@@ -16,7 +16,6 @@ from lightning_invariant.metrics import (
     hard_negative_ratio,
     hard_negatives,
     has_hard_negatives,
-    neighbour_agreement,
     orbit_retrieval,
     spearman,
     spectrum,
@@ -34,7 +33,6 @@ def test_an_isometry_has_no_distortion_and_a_stretch_has_its_own():
     assert same.extremes == pytest.approx(1, abs=1e-6)
     assert same.low == pytest.approx(5)
     assert distance_spearman(z, distances) == pytest.approx(1)
-    assert neighbour_agreement(z, distances) == 1
     stretched = distortion(z * torch.tensor([1.0, 1.0, 4.0]), distances)
     assert 1 <= stretched.smallest <= stretched.low <= stretched.high <= stretched.largest <= 4
     assert stretched.extremes > 2

@@ -17,6 +17,7 @@ from lightning_invariant.probes import (
     parse_probes,
     pose_skill,
     probe_score,
+    ridge_leave_out,
     target_kind,
 )
 
@@ -45,6 +46,24 @@ def test_every_probe_learns_every_kind_with_and_without_leaving_out(name, kind):
     near, far = probe.leave_out(bank, targets, [bank[own] + 0.01, bank[own].roll(1, 0)], [own, own])
     assert probe_score(near, targets[own]) > 0.6
     assert probe_score(far, targets[own]) < 0.5
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-19, 1e19, 1e30])
+@pytest.mark.parametrize("name", PROBES)
+def test_latents_of_any_size_in_float32_are_read_alike(name, size):
+    bank, targets = samples()
+    queries, _ = samples(1)
+    probe, own = PROBES[name], torch.arange(len(bank))
+    for asked in (lambda x: probe.predict(x(bank), targets, [x(queries)])[0],
+                  lambda x: probe.leave_out(x(bank), targets, [x(bank) + x(0.1 * queries)], [own])[0]):  # fmt: skip
+        assert (asked(lambda x, size=size: size * x) == asked(lambda x: x)).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_values_of_any_size_choose_the_same_penalty(size):
+    bank, _ = samples()
+    values = bank[:, :1] + 0.1 * bank[:, 1:2].square()
+    assert ridge_leave_out(bank, size * values).alpha == ridge_leave_out(bank, values).alpha
 
 
 @pytest.mark.parametrize("probe", [KNN(), KNN(k=3, weights="distance"), KNN(metric="cosine"), Ridge(alpha=0.1)])

@@ -105,6 +105,13 @@ def twisted(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
     return first, other
 
 
+def crossed(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Two pairs of opposite points in a plane, and the same at another angle between them."""
+    a, p = torch.linalg.qr(z.reshape(-1, 4, 3)[:, :2].mT)[0].unbind(dim=2)
+    first, other = (torch.stack([a, -a, 2 * r, -2 * r], dim=1).flatten(1) for r in (p, (a + p) / 2**0.5))
+    return first, other
+
+
 def second_term_reversed(representation: Representation, z: Tensor) -> tuple[Tensor, Tensor]:
     """The second term with its sign reversed."""
     other = z.clone()
@@ -175,6 +182,9 @@ ROWS: list[Row] = [
     Row(P.GramRoot, "SO3: 5x1", exact32=1e-4),
     Row(P.GramRoot, "O4: 2 vectors"),
     Row(P.Gram, "O3: 6 vectors"),
+    Row(P.HermitianRoot, "U2: 4 vectors + 2 trivial"),
+    Row(P.HermitianRoot, "U3: 2 vectors"),
+    Row(P.HermitianRoot, "SU2: 3 vectors"),
     Row(P.Gram, "SO2: 2x0 + 4x1"),
     Row(P.PhaseInvariants, "SO2: 2x0 + 3x1 + 2x2 + 1x3"),
     Row(P.PhaseInvariants, "O2: 2x1 + 2x3 + 2 det + 1 trivial"),
@@ -186,7 +196,7 @@ ROWS: list[Row] = [
     Row(P.GramRows, "S6 x O2: 2 points*vectors", {"out_features": 31, "seed": 2}),
     Row(P.GramRows, "S4 x SO3: 2 points*1", merged=mirrored),
     Row(P.GramRows, "S4 x O3: 2 points*1o + 1 points*2e + 1 points*0o", merged=turned_apart),
-    Row(P.VectorSums, "S4 x SO3: 1 points*vectors", merged=twisted),
+    Row(P.VectorSums, "S4 x SO3: 1 points*vectors", merged=crossed),
     Row(P.VectorSums, "S4 x O3: 1 points*vectors", {"ragged": True}, merged=twisted),
     Row(P.PointFrames, "S4 x O3: 1 points*vectors"),
     Row(P.PointFrames, "S3 x SO3: 2 points*1 + 1 points*2 + 2 points*0 + 1 trivial*trivial", {"ragged": True}),
@@ -214,6 +224,8 @@ ROWS: list[Row] = [
             "error": 0.01,
         },
     ),
+    Row(P.Centred, "SE3: 3 positions + 1 vectors", {"projection": P.GramRoot("SO3: 2 vectors + 1 vectors").config()}),
+    Row(P.Centred, "S4 x E2: 1 points*positions", {"projection": P.choose("S4 x O2: 1 points*vectors").config()}),
     Row(P.Unfolded, "C4: 2 regular on 3x3", {"projection": {"name": "MaxFilter", "representation": "C4: 18 regular"}}),
     Row(P.Unfolded, "D2: 1 det + 1 trivial on 2x3", {"projection": P.choose("D2: 4 regular").config()}),
     Row(P.Mixed, "O3: 9 vectors", {"projection": {"name": "GramRoot", "representation": "O3: 5 vectors"}}),

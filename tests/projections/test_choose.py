@@ -128,19 +128,25 @@ LARGE = {
     "S20000: 20000 points": None,
     "S8 x C2: 3 points*regular": "at most 4194304 matrix entries",
     "S7 x C2: 3 points*regular": None,
+    "C7 x C11 x C13: 1 regular*regular*regular": None,
+    "C100 x C100: 1 regular*regular": "matrix entries",
+    "S7 x C14: 1 points*regular": "matrix entries",
+    "S8 x S8: 1 points*points": "a projection is known",
+    "E3: 5000 positions": None,
+    "S1000: 1 pairs": None,
 }
 
 
 @pytest.mark.parametrize("text", LARGE, ids=lambda text: text[:40])
 def test_large_degrees_are_answered_or_refused_at_once(text):
-    start = time.perf_counter()
+    start = time.process_time()
     if LARGE[text] is None:
         choose(text)
     else:
         with pytest.raises((GroupError, ParseError), match=LARGE[text]):
             choose(text)
     # On an idle core each takes below 1 s.
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 3
 
 
 def test_isometric_maps_of_large_latents_keep_everything():

@@ -124,3 +124,33 @@ def test_a_mean_of_shuffled_noisy_graphs_is_near_the_graph():
     assert found.converged
     assert quotient.distance(found.latent[None], a[None], "S8: 1 pairs") < 0.25
     assert (noisy.mean(dim=0) - a).norm() > 1
+
+
+def grid():
+    a = torch.zeros(5, 5, 5, 5, dtype=torch.float64)
+    for i in range(5):
+        for j in range(4):
+            a[i, j, i, j + 1] = a[i, j + 1, i, j] = a[j, i, j + 1, i] = a[j + 1, i, j, i] = 1
+    return a.reshape(25, 25)
+
+
+def cube():
+    bits = torch.arange(32)[:, None] ^ torch.arange(32)
+    return (bits[..., None] == 2 ** torch.arange(5)).any(dim=2).double()
+
+
+def paley(q=29):
+    squares = torch.arange(1, q).square() % q
+    return torch.isin((torch.arange(q)[:, None] - torch.arange(q)) % q, squares).double()
+
+
+@pytest.mark.parametrize("graph", [grid(), cube(), paley()], ids=["grid", "cube", "paley"])
+def test_copies_of_large_regular_graphs_are_brought_together(graph):
+    n = len(graph)
+    representation = Representation.parse(f"S{n}: 1 pairs")
+    z = graph.reshape(1, -1).expand(4, -1)
+    w = representation.transform(z, representation.group.sample(4, generator=torch.Generator().manual_seed(1)))
+    assert quotient.distance(z, w, representation).max() < 1e-12
+    w = w.clone()
+    w[:, 1] = 1 - w[:, 1]
+    assert quotient.distance(z, w, representation).tolist() == pytest.approx([1, 1, 1, 1])

@@ -299,7 +299,7 @@ def _encoded(
         raise GroupError(action.question)
     count = _count(inputs)
     generator = torch.Generator().manual_seed(seed)
-    with _evaluating(encoder):
+    with evaluating(encoder):
 
         def latents(g: Tensor) -> Tensor:
             return _checked(_encode(encoder, action.transform(tree, g), count))
@@ -339,7 +339,7 @@ def _count(inputs: Any) -> int:
 
 
 @contextmanager
-def _evaluating(encoder: Any) -> Iterator[None]:
+def evaluating(encoder: Any) -> Iterator[None]:
     """Evaluation mode and no gradients; modes are put back."""
     modes = {module: module.training for module in encoder.modules()} if isinstance(encoder, nn.Module) else {}
     for module in modes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_invariant.groups.cyclic import Cyclic, Translations
 from lightning_invariant.groups.dihedral import Dihedral
+from lightning_invariant.groups.euclidean import Euclidean
 from lightning_invariant.groups.matrices import Matrices
 from lightning_invariant.groups.orthogonal import Orthogonal
 from lightning_invariant.groups.planar import planar_matrices
@@ -24,11 +25,11 @@ def space_dimension(group: Group) -> int | None:
         return None
     if isinstance(group, (Cyclic, Dihedral)):
         return 2
-    return group.d if isinstance(group, (Orthogonal, Matrices)) else None
+    return group.d if isinstance(group, (Orthogonal, Euclidean, Matrices)) else None
 
 
 def coordinate_matrices(group: Group, g: Tensor) -> Float[Tensor, "*n d d"]:
-    """The matrix of each element on coordinates (x right, y up, ...), float64, on the device of g.
+    """The matrix of each element on coordinates (x right, y up, ...) without translation, float64, on the device of g.
 
     Args:
         group: One for which `space_dimension` is a number.
@@ -39,10 +40,12 @@ def coordinate_matrices(group: Group, g: Tensor) -> Float[Tensor, "*n d d"]:
     """
     if isinstance(group, Orthogonal):
         return g.double()
+    if isinstance(group, Euclidean):
+        return group.rotation(g.double())
     if isinstance(group, Matrices):
         return group.matrices().to(g.device)[g]
     if isinstance(group, (Cyclic, Dihedral)) and not isinstance(group, Translations):
         r, f = group.parts(g) if isinstance(group, Dihedral) else (g, g * 0)
         axis = group.axis if isinstance(group, Dihedral) else 0.0
         return planar_matrices(2 * math.pi / group.n * r.double(), f, axis)
-    raise ValueError(f"Expected a group that moves coordinates (Cn, Dn, SOd, Od, Matrices) but got {group}.")
+    raise ValueError(f"Expected a group that moves coordinates (Cn, Dn, SOd, Od, SEd, Ed, Matrices) but got {group}.")

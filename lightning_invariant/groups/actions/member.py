@@ -337,7 +337,8 @@ def _remark(action: InputAction) -> str:
     if isinstance(action, ImageAction):
         return " (image)" if action.axes == (-2, -1) else " (image, channels last)"
     axis = getattr(action, "axis", -1)
-    return "" if axis == -1 else f" (axis {axis})"
+    words = ["translated"] * getattr(action, "translated", False) + [f"axis {axis}"] * (axis != -1)
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _picture(image: Tensor, grid: ImageAction) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_invariant.groups.actions.action import InputAction
 from lightning_invariant.groups.actions.coordinates import coordinate_matrices, space_dimension
+from lightning_invariant.groups.euclidean import Euclidean
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PointAction(InputAction):
-    """A matrix group on vectors (B, ..., d) about the origin: each goes to rho(g) times itself.
+    """A group of space on vectors (B, ..., d) about the origin: each goes to rho(g) times itself, plus a translation.
 
     An axis of k d numbers holds k vectors side by side, such as a position and a velocity.
 
@@ -24,6 +25,7 @@ class PointAction(InputAction):
     Args:
         group: What acts.
         axis: Which axis counts coordinates; the last one by default.
+        translated: Whether these are positions, which E(d) and SE(d) translate too; velocities and forces are not.
 
     Raises:
         ValueError: The group moves no coordinates.
@@ -37,8 +39,11 @@ class PointAction(InputAction):
     """
 
     axis: int = -1
+    translated: bool = False
 
     def __post_init__(self) -> None:
+        if self.translated and not isinstance(self.group, Euclidean):
+            raise ValueError(f"Expected Ed or SEd for positions but got {self.group}; it moves vectors.")
         if space_dimension(self.group) is None:
             raise ValueError(f"Expected a group that moves coordinates (SOd, Od, Cn, Dn) but got {self.group}.")
 
@@ -55,7 +60,10 @@ class PointAction(InputAction):
                 f"Expected floating-point vectors with {d} coordinates, or a multiple, along axis {self.axis} but got "
                 f"{x.dtype} {tuple(x.shape)}."
             )
-        rho = coordinate_matrices(self.group, self._each(g, len(x))).to(x)
+        each = self._each(g, len(x))
+        rho = coordinate_matrices(self.group, each).to(x)
         last = x.movedim(axis, -1)
         moved = last.reshape(len(x), -1, d) @ rho.mT
+        if self.translated and isinstance(self.group, Euclidean):
+            moved = moved + self.group.shift(each).to(x)[:, None]
         return moved.reshape(last.shape).movedim(-1, axis)

@@ -21,6 +21,7 @@ from lightning_invariant.groups.actions.point import PointAction
 from lightning_invariant.groups.actions.product import LeftAlone
 from lightning_invariant.groups.actions.shift import ShiftAction
 from lightning_invariant.groups.cyclic import Translations
+from lightning_invariant.groups.euclidean import Euclidean
 from lightning_invariant.groups.group import Group
 from lightning_invariant.groups.signs import Signs
 from lightning_invariant.groups.symmetric import Symmetric
@@ -37,6 +38,11 @@ VECTOR_NAMES = _names(
     "velocities v vec vectors force forces dipole dipoles normal normals displacement displacements edge_vec "
     "edge_vectors"
 )
+DIRECTION_NAMES = _names(
+    "vel velocity velocities v vec vectors force forces dipole dipoles normal normals displacement displacements "
+    "edge_vec edge_vectors"
+)
+"""Those among them that translations leave alone."""
 FEATURE_NAMES = _names(
     "h x z feat feats features feature attr attrs node_attr node_feats node_features atom_features charge charges mass "
     "masses t time temperature sigma noise_level weight weights edge_weight lengths cond context"
@@ -145,14 +151,16 @@ def vocabulary(group: Group) -> dict[str, Callable[[int | None], InputAction]]:
         words |= dict.fromkeys(("eigenvectors", "signs"), lambda axis: SignAction(group, -1 if axis is None else axis))
     elif d is not None:
         words |= {"vectors": lambda axis: PointAction(group, -1 if axis is None else axis)}
-        if d == 2:
+        if isinstance(group, Euclidean):
+            words |= {"positions": lambda axis: PointAction(group, -1 if axis is None else axis, translated=True)}
+        elif d == 2:
             words |= dict.fromkeys(("image", "video"), lambda _: ImageAction(group))
             words |= {"flat image": lambda _: ImageAction(group, flat=True)}
             words |= {"image channels last": lambda _: ImageAction(group, axes=(-3, -2))}
             words |= {
                 f"volume about {a}": lambda _, a=a: VolumeAction(group, about=a) for a in ("depth", "height", "width")
             }
-        if d == 3:
+        elif d == 3:
             words |= {"volume": lambda _: VolumeAction(group)}
     if not isinstance(group, Symmetric):
         # What is said of points and masks is said of their order, which other groups leave alone.
@@ -277,9 +285,9 @@ def _spatial(group: Group, member: Member, others: Sequence[Member]) -> Rule:
     if name in VECTOR_NAMES:
         axes = [axis for axis, size in enumerate(shape) if size == d]
         if shape[-1] == d:
-            return Rule("vectors", PointAction(group))
+            return _moved(group, name)
         if len(axes) == 1 and member.kind == "rows":
-            return Rule(f"vectors(axis={axes[0] + 1})", PointAction(group, axes[0] + 1))
+            return _moved(group, name, axes[0] + 1)
         return unknown(f"its name says vectors but it does not have {d} coordinates in one place")
     grid = _grid(group, member)
     if grid is not None:
@@ -287,12 +295,21 @@ def _spatial(group: Group, member: Member, others: Sequence[Member]) -> Rule:
     rivals = [other for other in others if not other.is_whole and _is_spatial(group, other)]
     axes = [axis + 1 for axis, size in enumerate(shape) if size == d]
     if not rivals and len(shape) >= 2 and shape[-1] == d:
-        return Rule("vectors", PointAction(group))
+        return _moved(group, name)
     if not rivals and len(shape) == 2 and axes == [1] and member.kind == "rows":
-        return Rule("vectors(axis=1)", PointAction(group, 1))
+        return _moved(group, name, 1)
+    if not rivals and isinstance(group, Euclidean):
+        return unknown(f"its shape is not that of positions or vectors with {d} coordinates")
     if not rivals:
         return unknown(f"its shape is neither that of {'images' if d == 2 else 'volumes'} nor of vectors")
     return _beside(group, member, rivals)
+
+
+def _moved(group: Group, name: str, axis: int = -1) -> Rule:
+    """Vectors or, where the group has translations and the name does not say directions, positions."""
+    translated = isinstance(group, Euclidean) and name not in DIRECTION_NAMES
+    word = "positions" if translated else "vectors"
+    return Rule(word if axis < 0 else f"{word}(axis={axis})", PointAction(group, axis, translated))
 
 
 def _beside(group: Group, member: Member, others: Sequence[Member]) -> Rule:
@@ -313,7 +330,7 @@ def _beside(group: Group, member: Member, others: Sequence[Member]) -> Rule:
 
 def _grid(group: Group, member: Member) -> Rule | None:
     shape, name = member.shape, member.name.lower()
-    if member.kind != "rows" or len(shape) < 2:
+    if member.kind != "rows" or len(shape) < 2 or isinstance(group, Euclidean):
         return None
     if space_dimension(group) == 3:
         if name in VIDEO_NAMES or len(shape) not in (3, 4) or min(shape[-3:]) < SMALLEST_SIDE:
@@ -406,12 +423,15 @@ def choices(group: Group, member: Member) -> list[str]:
     d = space_dimension(group)
     for axis, size in enumerate(shape[:-1]):
         if size == d and member.kind == "rows" and len(shape) <= 3 and takes(PointAction(group, axis + 1), member):
-            found.setdefault(PointAction(group, axis + 1), f"vectors(axis={axis + 1})")
+            words = ("positions", "vectors") if isinstance(group, Euclidean) else ("vectors",)
+            for word in words:
+                action = PointAction(group, axis + 1, translated=word == "positions")
+                found.setdefault(action, f"{word}(axis={axis + 1})")
     return list(found.values())
 
 
 def _is_choice(word: str, shape: tuple[int, ...], d: int | None) -> bool:
-    if word == "vectors":
+    if word in ("vectors", "positions"):
         width = shape[-1] if len(shape) else 0
         return width == d or (len(shape) <= 2 and width <= NARROW)
     if word == "image":

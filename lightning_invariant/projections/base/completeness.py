@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lightning_invariant.groups import Orthogonal
+from lightning_invariant.groups import Euclidean, Orthogonal, Unitary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ RANK_TOLERANCE = 1e-9
 """Singular values below this share of the largest count as zero; float64 leaves about 1e-14."""
 STEP = 1e-4
 """Length of the turns whose differences span the directions along an orbit."""
+DIRECTIONS = 8
+"""Random steps by which a distortion is measured where a Jacobian takes too long."""
 LATENTS = 2
 """Random latents at which a distortion is measured."""
 
@@ -100,19 +102,44 @@ def measured_distortion(projection: Projection) -> float:
     return high / low if low > 0 else float("inf")
 
 
+def uneven_directions(projection: Projection) -> float:
+    """Return a lower bound on the distortion under a finite group, without the Jacobian, for large latents.
+
+    Args:
+        projection: Any of a finite group.
+
+    Returns:
+        Largest over smallest stretching of small steps in random directions from one random latent.
+    """
+    generator = torch.Generator().manual_seed(0)
+    z = projection.representation.random(1, generator).double()
+    steps = STEP * torch.nn.functional.normalize(projection.representation.random(DIRECTIONS, generator).double())
+    with torch.no_grad():
+        ratios = (projection.project(z + steps) - projection.project(z)).norm(dim=1) / STEP
+    return float(ratios.max() / ratios.min())
+
+
 def _small_turns(representation: Representation) -> list[Tensor]:
-    """One element near the identity for each one-parameter turn of the factors of a group."""
+    """One element near the identity for each one-parameter turn, or translation, of the factors of a group."""
     group = representation.group
     factors = getattr(group, "factors", (group,))
     turns = []
     for place, factor in enumerate(factors):
-        if not isinstance(factor, Orthogonal):
+        if not isinstance(factor, (Orthogonal, Euclidean, Unitary)):
             continue
+        steps = []
         for i in range(factor.d):
             for j in range(i):
                 generator = torch.zeros(factor.d, factor.d, dtype=torch.float64)
                 generator[i, j], generator[j, i] = STEP, -STEP
-                turn = torch.linalg.matrix_exp(generator)
-                whole = [turn if k == place else f.identity() for k, f in enumerate(factors)]
-                turns.append(group.join(whole) if len(factors) > 1 else turn)  # type: ignore[attr-defined]
+                skew = factor.skew(generator) if isinstance(factor, Unitary) else generator
+                steps.append(torch.linalg.matrix_exp(skew))
+        if isinstance(factor, Euclidean):
+            still = torch.zeros(factor.d, dtype=torch.float64)
+            steps = [factor.element(turn, still) for turn in steps]
+            one = factor.linear.identity()
+            steps += [factor.element(one, shift) for shift in STEP * torch.eye(factor.d, dtype=torch.float64)]
+        for turn in steps:
+            whole = [turn if k == place else f.identity() for k, f in enumerate(factors)]
+            turns.append(group.join(whole) if len(factors) > 1 else turn)  # type: ignore[attr-defined]
     return turns

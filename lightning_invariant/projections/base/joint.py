@@ -9,6 +9,7 @@ import torch
 
 from lightning_invariant.errors import GroupError
 from lightning_invariant.groups.block import Trivial
+from lightning_invariant.groups.euclidean import Turned
 from lightning_invariant.groups.field_maps import FieldMap
 from lightning_invariant.groups.fields import Fields
 from lightning_invariant.groups.finite_blocks import PlanarIrrep, Quotient
@@ -54,6 +55,8 @@ def is_trivial(block: Block) -> bool:
         return all(map(is_trivial, block.parts))
     if isinstance(block, Quotient):
         return block.dim == 1
+    if isinstance(block, Turned):
+        return is_trivial(block.kind)
     if isinstance(block, FieldMap):
         return block.height == block.width == 1 and is_trivial(block.field)
     return isinstance(block, Trivial)

@@ -35,7 +35,8 @@ class Projection(nn.Module, ABC):
 
     Subclasses set `out_features` and `guarantee`, implement `project`, and list their own constructor arguments in
     `settings`. Random templates come from a recorded seed and are buffers. The registry finds a class by its name,
-    so a saved projection is rebuilt from JSON and its state.
+    so a saved projection is rebuilt from JSON and its state; classes outside of this package enter it by
+    `class Mine(Projection, register=True)`, and whoever loads them has to import them first.
 
     Args:
         representation: How the group acts on the latents, as a value or a string such as "C8: 16 regular".
@@ -51,9 +52,12 @@ class Projection(nn.Module, ABC):
     reason: str = ""
     """Why `choose` took this projection, a sentence; empty where it did not."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, register: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not cls.__name__.startswith("_") and cls.__module__.startswith("lightning_invariant."):
+        ours = not cls.__name__.startswith("_") and cls.__module__.startswith("lightning_invariant.")
+        if register and (known := Projection.registry.get(cls.__name__)) and known.__module__ != cls.__module__:
+            raise TypeError(f"Expected a new name for a projection but {cls.__name__} is one of {known.__module__}.")
+        if ours or register:
             Projection.registry[cls.__name__] = cls
 
     def __init__(self, representation: Representation | str) -> None:
@@ -111,7 +115,10 @@ class Projection(nn.Module, ABC):
         settings = dict(config)
         name = settings.pop("name", None)
         if name not in Projection.registry:
-            raise InvariantError(f"Expected a projection among {sorted(Projection.registry)} but got {name!r}.")
+            raise InvariantError(
+                f"Expected a projection among {sorted(Projection.registry)} but got {name!r}; import the module of "
+                "one of another package first."
+            )
         try:
             return Projection.registry[name](**settings)
         except (TypeError, ValueError) as error:

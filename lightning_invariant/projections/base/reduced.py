@@ -17,6 +17,7 @@ from lightning_invariant.groups.standard_form import standard_form
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.base.joint import is_trivial
 from lightning_invariant.projections.base.projection import Projection
+from lightning_invariant.projections.base.read_as import _ReadAs
 from lightning_invariant.projections.base.templates import tight_frame
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Identity(Projection):
         return z
 
 
-class Reduced(Projection):
+class Reduced(_ReadAs):
     """A projection of the image of the action (see `image`), on the numbers of the latent in another order.
 
     Args:
@@ -86,39 +87,20 @@ class Reduced(Projection):
     order: Tensor | None
 
     def __init__(self, representation: Representation | str, projection: Projection | Mapping[str, Any]) -> None:
-        super().__init__(representation)
-        self.projection = projection if isinstance(projection, Projection) else Projection.from_config(projection)
-        reduced, order = image(self.representation)
+        super().__init__(representation, projection)
         self.based = []
         for i, basis in enumerate(standard_form(self.representation).bases):
             if basis is not None:
                 self.based.append(i)
                 self.register_buffer(f"basis{i}", basis, persistent=False)
-        if self.projection.representation != reduced:
-            raise ValueError(f"Expected a projection of '{reduced}' but got '{self.projection.representation}'.")
-        self.register_buffer("order", order, persistent=False)
-        self.out_features = self.projection.out_features
-        self.guarantee = replace(self.projection.guarantee, group=str(self.representation.group))
+        self.register_buffer("order", image(self.representation)[1], persistent=False)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Description of the projection."""
-        return {"projection": self.projection.config()}
+    @staticmethod
+    def target(representation: Representation) -> Representation:
+        """Return the representation of the image."""
+        return image(representation)[0]
 
-    def forward(self, z: Float[Tensor, "B *shape"], *beside: Tensor) -> Float[Tensor, "B K"]:
-        """Features.
-
-        Args:
-            z: Latents in any layout that fits the representation.
-            beside: What else the projection takes, such as a mask.
-        """
-        return self.projection(self._reduced(self.representation.flatten(z)), *beside)
-
-    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        """Features of flat latents."""
-        return self.projection.project(self._reduced(z))
-
-    def _reduced(self, z: Tensor) -> Tensor:
+    def _read(self, z: Float[Tensor, "B D"], *beside: Tensor) -> Float[Tensor, "B D"]:
         """Latents of the image: out of the bases of mixed fields, and in its order."""
         if self.based:
             parts = self.representation.split(z)

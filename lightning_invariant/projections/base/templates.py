@@ -19,9 +19,13 @@ _STORED: ContextVar[bool] = ContextVar("templates come from a file", default=Fal
 
 
 @contextmanager
-def stored_templates() -> Iterator[None]:
-    """Build projections whose templates are loaded afterwards: inside, none is drawn or evened out."""
-    token = _STORED.set(True)
+def stored_templates(stored: bool = True) -> Iterator[None]:
+    """Build projections whose templates are loaded afterwards: inside, none is drawn or evened out.
+
+    Args:
+        stored: False where templates are drawn all the same, since a guarantee is measured with them.
+    """
+    token = _STORED.set(stored)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Product, Signs, Symmetric
 from lightning_invariant.groups.finite_blocks import Regular
 from lightning_invariant.groups.group import LISTING_LIMIT
+from lightning_invariant.groups.matrix_blocks import Outer
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections.base.projection import Projection
 from lightning_invariant.projections.base.tables import ExactTables
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lightning_invariant.groups import Group, Representation
+    from lightning_invariant.groups.block import Block
 
 
 TOLERANCE = 1e-6
@@ -39,7 +41,7 @@ def simple_roots(representation: Representation) -> Tensor | None:
     when folding brings every rho(g) v back to v.
     """
     group = representation.group
-    if group.order is None or (group.order > 2 and any(isinstance(block, Regular) for block in representation)):
+    if group.order is None or any(map(_is_free, representation)):
         return None
     roots = _roots(representation)
     generator = torch.Generator().manual_seed(0)
@@ -52,6 +54,12 @@ def simple_roots(representation: Representation) -> Tensor | None:
         if not torch.allclose(fold(moved, simple, len(roots)), v.expand_as(moved), atol=TOLERANCE):
             return None
     return simple
+
+
+def _is_free(block: Block) -> bool:
+    """Whether some elements leave none of more than two numbers in their place, and so are no reflections."""
+    parts = block.parts if isinstance(block, Outer) else (block,)
+    return block.size > 2 and any(isinstance(part, Regular) and part.dim > 1 for part in parts)
 
 
 def fold(z: Tensor, roots: Tensor, passes: int) -> Tensor:
@@ -107,7 +115,7 @@ def _roots(representation: Representation) -> Tensor:
     for part in _candidates(representation.group).split(max(1, ENTRIES // representation.size**2)):
         trace = torch.zeros(len(part), dtype=torch.float64)
         for block in representation:
-            trace += block.copies * block.matrices(part).diagonal(dim1=1, dim2=2).sum(dim=1)
+            trace += block.copies * block.characters(part)
         near = part[(trace - (representation.size - 2)).abs() < TOLERANCE]
         if len(near):
             rho = representation.matrices(near)

@@ -88,7 +88,7 @@ def _plane(representation: Representation) -> tuple[Tensor, Tensor, int]:
     traces = torch.zeros(order, dtype=torch.float64)
     elements = representation.group.elements()
     for block in representation:
-        traces += block.copies * block.matrices(elements).diagonal(dim1=1, dim2=2).sum(dim=1)
+        traces += block.copies * block.characters(elements)
     # The mean trace counts what stays: all but two dimensions here.
     if round(float(traces.mean())) != representation.size - 2:
         raise _refusal(representation)

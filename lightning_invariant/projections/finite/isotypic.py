@@ -52,11 +52,19 @@ def components(representation: Representation) -> list[Component]:
         representation: Of a group whose elements can be listed.
     """
     elements = representation.group.elements()
+    # All of rho once for all components; of regular fields, which may be large, nothing but their share is needed.
+    moved = [
+        None
+        if isinstance(block, Regular)
+        else moved_copies(block, torch.eye(block.dim, dtype=torch.float64), elements).mT
+        for block in representation
+    ]
     found = []
     for functions in _function_components(representation.group):
-        bases = [_share(block, elements, functions) for block in representation]
+        bases = [functions if rho is None else _share(rho, functions) for rho in moved]
         if sum(basis.shape[1] for basis in bases):
-            actions = [_actions(*pair, elements, functions) for pair in zip(representation, bases, strict=True)]
+            parts = zip(representation, moved, bases, strict=True)
+            actions = [_actions(block, rho, basis, elements, functions) for block, rho, basis in parts]
             found.append(Component(functions, bases, actions))
     return found
 
@@ -106,16 +114,12 @@ def _eigenspaces(kernel: Tensor, seed: int) -> _Eigenspaces:
     return _Eigenspaces(list(torch.tensor_split(vectors, (cuts.nonzero().flatten() + 1).tolist(), dim=1)), gap)
 
 
-def _share(block: Block, elements: Tensor, functions: Tensor) -> Tensor:
-    if isinstance(block, Regular):
-        return functions
-    idempotent = functions @ functions[0]
-    eye = torch.eye(block.dim, dtype=torch.float64)
-    projector = torch.einsum("g,grd->rd", idempotent, moved_copies(block, eye, elements))
+def _share(rho: Tensor, functions: Tensor) -> Tensor:
+    projector = torch.tensordot(functions @ functions[0], rho, dims=1)
     weights, vectors = torch.linalg.eigh((projector + projector.mT) / 2)
     return vectors[:, weights > 0.5]
 
 
-def _actions(block: Block, basis: Tensor, elements: Tensor, functions: Tensor) -> Tensor:
-    moved = moved_copies(block, basis.mT, elements) @ basis
-    return torch.einsum("ga,grs->asr", functions, moved)
+def _actions(block: Block, rho: Tensor | None, basis: Tensor, elements: Tensor, functions: Tensor) -> Tensor:
+    moved = moved_copies(block, basis.mT, elements) if rho is None else (rho @ basis).mT
+    return torch.einsum("ga,grs->asr", functions, moved @ basis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ from lightning_invariant.errors import GroupError
 from lightning_invariant.groups import Representation
 from lightning_invariant.groups.field_maps import FieldMap
 from lightning_invariant.groups.finite_blocks import Regular
-from lightning_invariant.projections.base.projection import Projection
+from lightning_invariant.projections.base.read_as import _ReadAs
 from lightning_invariant.projections.base.tables import ExactTables
 
 if TYPE_CHECKING:
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lightning_invariant.groups.block import Block
+    from lightning_invariant.projections.base.projection import Projection
 
 
-class Unfolded(ExactTables, Projection):
+class Unfolded(ExactTables, _ReadAs):
     """A projection of feature maps, by way of regular fields with the same orbits.
 
     Every map goes to regular fields by w[q, i, h] = (rho(h)^-1 z(h q))_i / sqrt|Stab q|, with one pixel q of each orbit
@@ -55,13 +55,7 @@ class Unfolded(ExactTables, Projection):
     table_weight: Tensor
 
     def __init__(self, representation: Representation | str, projection: Projection | Mapping[str, Any]) -> None:
-        super().__init__(representation)
-        wanted = unfolded(self.representation)
-        if wanted == self.representation:
-            raise GroupError(f"Expected a feature map such as 'C4: 16 regular on 7x7' but got '{wanted}'; use choose.")
-        self.projection = projection if isinstance(projection, Projection) else Projection.from_config(projection)
-        if self.projection.representation != wanted:
-            raise ValueError(f"Expected a projection of '{wanted}' but got '{self.projection.representation}'.")
+        super().__init__(representation, projection)
         orders, weights = [], []
         for where, block in zip(self.representation.slices, self.representation, strict=True):
             order, weight = _reading(block)
@@ -70,17 +64,17 @@ class Unfolded(ExactTables, Projection):
             weights.append(weight.repeat(block.copies))
         self.register_buffer("order", torch.cat(orders), persistent=False)
         self.register_buffer("table_weight", torch.cat(weights))
-        self.out_features = self.projection.out_features
-        self.guarantee = replace(self.projection.guarantee, group=str(self.representation.group))
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Description of the projection."""
-        return {"projection": self.projection.config()}
+    @staticmethod
+    def target(representation: Representation) -> Representation:
+        """Return `unfolded(representation)`, where that is another one."""
+        wanted = unfolded(representation)
+        if wanted == representation:
+            raise GroupError(f"Expected a feature map such as 'C4: 16 regular on 7x7' but got '{wanted}'; use choose.")
+        return wanted
 
-    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        """Features of flat maps."""
-        return self.projection.project(z[:, self.order] * self.table_weight.to(z.dtype))
+    def _read(self, z: Float[Tensor, "B D"], *beside: Tensor) -> Float[Tensor, "B E"]:
+        return z[:, self.order] * self.table_weight.to(z.dtype)
 
 
 def unfolded(representation: Representation | str) -> Representation:

@@ -18,7 +18,7 @@ from lightning_invariant.projections.base.homogeneous import direction_and_norm
 from lightning_invariant.projections.base.joint import _JointInvariants
 from lightning_invariant.projections.base.reduced import with_copies
 from lightning_invariant.projections.base.tables import UpperTriangle
-from lightning_invariant.projections.base.templates import unit_templates
+from lightning_invariant.projections.base.templates import stored_templates, unit_templates
 from lightning_invariant.projections.signs.sign_outer import rank_over_two
 from lightning_invariant.projections.space.clebsch_gordan import clebsch_gordan
 
@@ -196,7 +196,8 @@ class SphericalBispectrum(SphericalPowerSpectrum):
         share = _shares(self.kinds, self.counts, self.out_features - self.fixed_size)[i]
         for factor, irrep in enumerate(kind.irreps):
             seed = self.seed + 1000 * i + factor
-            self.register_buffer(f"mix{i}_{factor}", unit_templates(share, self.counts[irrep], seed))
+            with stored_templates(False):
+                self.register_buffer(f"mix{i}_{factor}", unit_templates(share, self.counts[irrep], seed))
 
     def _every(self, i: int, kind: _Kind, fields: dict[Irrep, Tensor]) -> Tensor:
         a, b, c = (fields[irrep] for irrep in kind.irreps)

@@ -12,7 +12,7 @@ from lightning_invariant.groups.finite_blocks import Points
 from lightning_invariant.groups.matrix_blocks import Outer
 from lightning_invariant.guarantee import Separation
 from lightning_invariant.projections.base.joint import is_trivial
-from lightning_invariant.projections.base.projection import Projection
+from lightning_invariant.projections.base.read_as import _ReadAs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lightning_invariant.groups.block import Block
+    from lightning_invariant.projections.base.projection import Projection
 
 
-class Spread(Projection):
+class Spread(_ReadAs):
     """A projection of points, of which each carries the same copy of what belongs to all of them.
 
     Args:
@@ -47,39 +48,20 @@ class Spread(Projection):
     """
 
     def __init__(self, representation: Representation | str, projection: Projection | Mapping[str, Any]) -> None:
-        super().__init__(representation)
-        self.projection = projection if isinstance(projection, Projection) else Projection.from_config(projection)
-        wide = spread(self.representation)
-        if self.projection.representation != wide:
-            raise ValueError(f"Expected a projection of '{wide}' but got '{self.projection.representation}'.")
-        self.out_features = self.projection.out_features
-        held = self.projection.guarantee
+        super().__init__(representation, projection)
+        held = self.guarantee
         if held.separation < Separation.INJECTIVE:
             note = f"{held.note} Not claimed of latents in general position, since points share numbers.".strip()
-            held = replace(held, separation=Separation.LOSSY, note=note)
-        self.guarantee = held
+            self.guarantee = replace(held, separation=Separation.LOSSY, note=note)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Description of the projection."""
-        return {"projection": self.projection.config()}
+    @staticmethod
+    def target(representation: Representation) -> Representation:
+        """Return `spread(representation)`."""
+        return spread(representation)
 
-    def forward(self, z: Float[Tensor, "B *shape"], *beside: Tensor) -> Float[Tensor, "B K"]:
-        """Features.
-
-        Args:
-            z: Latents in any layout that fits the representation.
-            beside: What else the projection takes, such as a mask.
-        """
-        return self.projection(self._spread(self.representation.flatten(z)), *beside)
-
-    def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        """Features of flat latents."""
-        return self.projection.project(self._spread(z))
-
-    def _spread(self, flat: Tensor) -> Tensor:
+    def _read(self, z: Float[Tensor, "B D"], *beside: Tensor) -> Float[Tensor, "B E"]:
         parts = []
-        for block, part in zip(self.representation, self.representation.split(flat), strict=True):
+        for block, part in zip(self.representation, self.representation.split(z), strict=True):
             if _is_shared(block):
                 n = block.group.factors[0].n  # type: ignore[attr-defined]
                 part = (part[:, :, None] / n**0.5).expand(-1, -1, n, -1)

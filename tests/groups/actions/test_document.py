@@ -22,7 +22,7 @@ def test_the_code_prints_what_the_page_says():
 
 
 def test_every_word_is_in_the_table_and_the_other_way_round():
-    known = set().union(*(vocabulary(parse_group(g)) for g in ("C4", "SO3", "S6", "T8", "Z2^3")))
+    known = set().union(*(vocabulary(parse_group(g)) for g in ("C4", "SO3", "S6", "E3", "T8", "Z2^3")))
     rows = re.findall(r"^\| (`.*?) \|", PAGE.split("## Rules")[1].split("\n## ")[0], flags=re.MULTILINE)
     told = {
         read_word(word)[0] if "axis=k" not in word else "signal" for row in rows for word in re.findall("`(.*?)`", row)

@@ -166,6 +166,27 @@ def test_handedness_of_molecules_is_seen(noise, least):
     assert (blind == queries[1]).double().mean() < 0.6
 
 
+def peroxides(count, noise, generator):
+    """Four atoms in a twisted chain, HOOH: an axis of symmetry goes through it, and sums of vectors lie in a plane."""
+    angle = torch.tensor(1.94)
+    chain = torch.tensor([[0.9, -0.7, 0.0], [0.0, -0.7, 0.0], [0.0, 0.7, 0.0], [0.9 * angle.cos(), 0.7, 0.0]])
+    chain[3, 2] = 0.9 * angle.sin()
+    x = chain - chain.mean(dim=0) + noise * torch.randn(count, 4, 3, generator=generator)
+    hand = torch.randint(2, (count,), generator=generator)
+    x[hand == 1] *= torch.tensor([1.0, 1.0, -1.0])
+    representation = Representation.parse("S4 x SO3: 2 points*0 + 1 points*vectors")
+    kinds = torch.tensor([1.0, 0, 0, 1, 0, 1, 1, 0]).expand(count, -1)
+    z = torch.cat([kinds, x.flatten(1)], dim=1)
+    return representation.transform(z, representation.group.sample(count, generator)), hand
+
+
+def test_handedness_of_molecules_with_an_axis_is_seen():
+    bank, queries = (peroxides(200, 0.05, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    projection = choose("S4 x SO3: 2 points*0 + 1 points*vectors")
+    found = knn_predict(projection(bank[0]), bank[1], projection(queries[0]), k=5)
+    assert (found == queries[1]).double().mean() >= 0.99
+
+
 def test_rows_and_sums_together_are_generic_and_stay_so_when_rebuilt():
     joined = choose("S40 x SO3: 1 points*vectors")
     assert [type(p).__name__ for p in joined.projections] == ["GramRows", "VectorSums"]

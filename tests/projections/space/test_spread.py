@@ -25,7 +25,7 @@ class TestGlobalVector:
     def test_orbit_distances_stay_what_they_are(self, text):
         representation = Representation.parse(text)
         z = representation.random(6, torch.Generator().manual_seed(0))
-        wide = Spread(text, GramRows(spread(representation)))._spread(z)
+        wide = Spread(text, GramRows(spread(representation)))._read(z)
         expected = distance(z[:3], z[3:], representation)
         assert torch.allclose(distance(wide[:3], wide[3:], spread(representation)), expected, rtol=1e-5)
 
