@@ -20,10 +20,10 @@ from huggingface_hub.utils import _http
 
 from benchmarks.tables import Section
 from lightning_invariant import HubExport, InvariantCallback, InvariantEncoder
-from lightning_invariant.encoder.publish import check_entry
+from lightning_invariant.encoder.parity_check import check_parity
 from lightning_invariant.errors import HubError
 from lightning_invariant.hub.queue import Queue
-from lightning_invariant.hub.worker import Manner, Worker, empty_queue
+from lightning_invariant.hub.worker import Worker, empty_queue
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit
 from tests.hub.loopback import Fault, Hub
 from tests.hub.loopback_faults import CONNECTION, CONTENT, STATUSES, Kind
@@ -90,7 +90,7 @@ def measure(scratch: Path, *, quick: bool = False) -> Section:
 @contextlib.contextmanager
 def _hub(scratch: Path) -> Iterator[Hub]:
     def at_once(self: Worker) -> None:
-        for outcome in empty_queue(self.queue, Manner(check_entry, sleep=lambda seconds: None), only=self.repo_id):
+        for outcome in empty_queue(self.queue, check_parity, sleep=lambda seconds: None, only=self.repo_id):
             self._outcomes.append(outcome)
 
     clock = types.SimpleNamespace(sleep=lambda seconds: None, time=time.time, monotonic=time.monotonic)
@@ -154,7 +154,7 @@ def _upload(hub: Hub, folder: Path, fault: Fault) -> dict[str, bool]:
     happened = bool(hub.faults.happened)
     hub.faults.clear()
     kept = len(queue.entries())
-    outcomes = [outcome.state for outcome in empty_queue(queue, Manner(check_entry))]
+    outcomes = [outcome.state for outcome in empty_queue(queue, check_parity)]
     whole = all(
         not tree.keys() & {"config.json"} or tree.keys() >= ALWAYS
         for repository in hub.repositories.values()

@@ -19,11 +19,10 @@ from torch import nn
 from benchmarks.tables import Section
 from lightning_invariant.encoder import InvariantEncoder, export_encoder
 from lightning_invariant.encoder.parity_check import check_parity, write_parity
-from lightning_invariant.encoder.publish import check_entry
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.hub.queue import ENCODER, PARITY, Queue
 from lightning_invariant.hub.target import Target
-from lightning_invariant.hub.worker import Manner, empty_queue
+from lightning_invariant.hub.worker import empty_queue
 from lightning_invariant.projections import MaxFilter
 from tests.hub.loopback import Hub
 
@@ -108,7 +107,7 @@ def _uploads(folder: Path, trials: int) -> dict[str, Any]:
     ):
         started = time.perf_counter()
         _add(folder / "queue", 0)
-        list(empty_queue(Queue(folder / "queue"), Manner(check_entry)))
+        list(empty_queue(Queue(folder / "queue"), check_parity))
         seconds = time.perf_counter() - started
         for trial in range(trials):
             _add(folder / "queue", 1 + trial % (VERSIONS - 1))
@@ -117,7 +116,7 @@ def _uploads(folder: Path, trials: int) -> dict[str, Any]:
             _kill(_deliver, (str(folder / "queue"),), moments.uniform(0.0, 1.0) * seconds)
             new = repository.branches["main"] != before
             whole = all(tree.keys() >= ALWAYS for tree in list(repository.commits.values())[1:])
-            list(empty_queue(Queue(folder / "queue"), Manner(check_entry)))
+            list(empty_queue(Queue(folder / "queue"), check_parity))
             there = not Queue(folder / "queue").entries() and repository.branches["main"] != before
             found["torn" if not whole else "absent" if not there else "new" if new else "old"] += 1
     return found
@@ -161,7 +160,7 @@ def _add_for_ever(folder: str, trial: int) -> None:
 
 
 def _deliver(folder: str) -> None:
-    list(empty_queue(Queue(folder), Manner(check_entry)))
+    list(empty_queue(Queue(folder), check_parity))
 
 
 def _export(folder: Path, version: int) -> float:

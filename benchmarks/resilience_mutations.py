@@ -61,8 +61,9 @@ def measure(scratch: Path, *, quick: bool = False) -> Section:
         [
             "Refused: an error of this package that says what was expected and got. Another encoder: all files were "
             "rewritten consistently, and what loads is valid by itself.",
-            "Failures would be: something ran, a crash, more than 5 s, more than 1 GB where the caller allows values "
-            "of 512 MB, an error of another kind, or other numbers where hashes were not rewritten.",
+            "Failures would be: something ran, a crash, more than 5 s of processor time, more than 1 GB where the "
+            "caller allows values of 512 MB, an error of another kind, or other numbers "
+            "where hashes were not rewritten.",
             *failures[:20],
         ],
         {

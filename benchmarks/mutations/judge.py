@@ -8,7 +8,6 @@ import resource
 import select
 import signal
 import sys
-import time
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-LIMIT_SECONDS = 12.0
+LIMIT_SECONDS = 12
+"""Of processor time."""
+PATIENCE = 10
+"""As many times as long by the clock: the machine may be busy."""
 LIMIT_BYTES = 2**30
 CANARY = "ran"
 """A folder of this name beside the artefact says that a payload was executed."""
@@ -41,7 +43,7 @@ _FORBIDDEN = (
 
 
 class Verdict(NamedTuple):
-    """Outcome ("refused", "same", "another" or one of FAILURES), message, time and memory beyond the start."""
+    """Outcome ("refused", "same", "another" or one of FAILURES), message, processor time, memory beyond the start."""
 
     outcome: str
     message: str
@@ -59,13 +61,15 @@ def warm(folder: Path) -> None:
 def judge(folder: Path, expected: Tensor) -> Verdict:
     """Load an artefact, run it on three inputs, and read its card, in a forked process."""
     read, write = os.pipe()
-    started = time.perf_counter()
     child = os.fork()
     if child == 0:
-        os.close(read)
-        _run(folder, expected, write)
+        try:
+            os.close(read)
+            os.write(write, json.dumps(_run(folder, expected)).encode())
+        finally:
+            os._exit(0)
     os.close(write)
-    ready, _, _ = select.select([read], [], [], LIMIT_SECONDS)
+    ready, _, _ = select.select([read], [], [], PATIENCE * LIMIT_SECONDS)
     content = b""
     if ready:
         while part := os.read(read, 65536):
@@ -73,23 +77,25 @@ def judge(folder: Path, expected: Tensor) -> Verdict:
     else:
         os.kill(child, signal.SIGKILL)
     os.close(read)
-    os.waitpid(child, 0)
-    seconds = time.perf_counter() - started
+    _, status, used = os.wait4(child, 0)
+    seconds = used.ru_utime + used.ru_stime
     if (folder.parent / CANARY).exists():
         return Verdict("executed", "a payload ran", seconds, 0.0)
     if not content:
-        return Verdict("crashed" if ready else "hung", "no answer", seconds, 0.0)
+        hung = not ready or os.WTERMSIG(status) == signal.SIGXCPU
+        return Verdict("hung" if hung else "crashed", "no answer", seconds, 0.0)
     outcome, message, megabytes = json.loads(content)
     return Verdict(outcome, message, seconds, megabytes)
 
 
-def _run(folder: Path, expected: Tensor, write: int) -> None:
-    """In the child: never returns."""
+def _run(folder: Path, expected: Tensor) -> tuple[str, str, float]:
+    """In the child: outcome, message and megabytes beyond the start."""
     before = _resident()
     try:
         os.chdir(folder.parent)
         limit = _virtual() + LIMIT_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS + 1))
         executed: list[str] = []
         sys.addaudithook(lambda event, args: executed.append(event) if event in _FORBIDDEN else None)
         outcome, message = _outcome(folder, expected)
@@ -98,8 +104,7 @@ def _run(folder: Path, expected: Tensor, write: int) -> None:
     except MemoryError:
         outcome, message = "memory", "MemoryError"
     peak = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20
-    os.write(write, json.dumps([outcome, message[:500], peak]).encode())
-    os._exit(0)
+    return outcome, message[:500], peak
 
 
 def _outcome(folder: Path, expected: Tensor) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.mutations import damage, files, graphs, headers, payloads, promises, settings
+from benchmarks.mutations import damage, files, graphs, headers, limits, payloads, promises, settings
 
 if TYPE_CHECKING:
     import random
@@ -37,6 +37,7 @@ KINDS = [
     Kind("entries of config.json swapped or replaced", 160, damage.swap_config),
     Kind("entries of graph.json swapped or replaced, hashes recomputed", 200, damage.swap_graph, original="plain"),
     Kind("operators that allocate, repeat, recurse, write or take long", 130, graphs.harm, original="plain"),
+    Kind("graphs at every bound at once", 60, limits.fill, original="plain"),
     Kind("huge shapes in graph, configuration and header", 60, graphs.enlarge, original="plain"),
     Kind("settings of projection and representation that ask for much", 60, settings.demand, original="plain"),
     Kind("paths that lead out of the folder", 40, files.traverse),

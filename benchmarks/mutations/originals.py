@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
+from lightning_invariant.artifact import tensors
 from lightning_invariant.encoder import (
     ExportOptions,
     Head,
-    Inputs,
     InvariantEncoder,
     Measurements,
     Preprocessing,
@@ -73,15 +74,16 @@ def _plain(folder: Path) -> InvariantEncoder:
 def _shards(folder: Path) -> InvariantEncoder:
     projection = MaxFilter("C4: 2 regular")
     probe = ridge_fit(torch.randn(30, 16), torch.arange(30) % 3)
-    return export_encoder(
-        folder,
-        _network(),
-        projection,
-        inputs(),
-        inputs=Inputs(preprocessing=Preprocessing((0.5,), (0.5,), (6, 6))),
-        head=Head.from_probe(probe, ["a", "b", "c"]),
-        options=ExportOptions(shard_bytes=1000),
-    )
+    with patch.object(tensors, "SHARD_BYTES", 1000):
+        return export_encoder(
+            folder,
+            _network(),
+            projection,
+            inputs(),
+            options=ExportOptions(
+                head=Head.from_probe(probe, ["a", "b", "c"]), preprocessing=Preprocessing((0.5,), (0.5,), (6, 6))
+            ),
+        )
 
 
 def _class(folder: Path) -> InvariantEncoder:
@@ -104,7 +106,7 @@ def given_to(folder: Path) -> tuple[Tensor, ...]:
 def _padded(folder: Path) -> InvariantEncoder:
     torch.manual_seed(0)
     projection = PointSort("S6: 6 points x 4", ragged=True)
-    encoder = export_encoder(folder, Padded().eval(), projection, padded_inputs(), inputs=Inputs(mask=1))
+    encoder = export_encoder(folder, Padded().eval(), projection, padded_inputs(), options=ExportOptions(mask=1))
     (folder / ".padded").touch()
     return encoder
 

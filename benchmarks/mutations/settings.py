@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 GROUPS = [
     "C4: 2000000 regular",
     "C100000: 1 regular",
+    "C16384: " + " + ".join(["1 trivial"] * 900),
     "C8: 1 regular",
     "D50000: 1 regular",
     "S9: 9 points",
@@ -38,7 +39,16 @@ GROUPS = [
     "Sampled(" + "a" * 1000 + "): 8 trivial",
 ]
 SIZES = [2**20, 2**31 - 1, 2**40, 2**62, -1, 0, 17, "16", 16.5, True, None, [16]]
-NAMES = ["SortedCoorbits", "RandomFeatures", "FSW", "SphericalBispectrum", "CyclicBispectrum", "Gram", "Composition"]
+NAMES = [
+    "Chamber",
+    "SortedCoorbits",
+    "RandomFeatures",
+    "FSW",
+    "SphericalBispectrum",
+    "CyclicBispectrum",
+    "Gram",
+    "Composition",
+]
 
 
 def demand(folder: Path, chance: random.Random, number: int) -> None:

@@ -33,7 +33,7 @@ class Card:
     """What an author says of a model.
 
     Args:
-        name: Title of the card; the folder's name if None.
+        name: Title of the card; an export takes the folder's name if None.
         repository: "user/name" on the Hub for the loading snippet, where it is known.
         license: An identifier that the Hub knows, such as "apache-2.0"; None to choose none.
         datasets: Names of data sets on the Hub that the network was trained on.
@@ -53,7 +53,6 @@ class Card:
 
 def model_card(
     card: Card,
-    title: str,
     description: Mapping[str, Any],
     projection: Projection,
     numbers: Mapping[str, float],
@@ -62,13 +61,10 @@ def model_card(
     onnx: bool = False,
     missing: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the text of a README.md that the Hub reads as a model card.
-
-    `readme.merged` keeps what an author added to an earlier one.
+    """Return the text of a README.md that the Hub reads as a model card; `readme.merged` keeps what an author added.
 
     Args:
         card: What the author says.
-        title: Where the card names no model.
         description: What config.json says of the encoder.
         projection: From latents to features.
         numbers: Logged names and values; values that are not finite are left out.
@@ -76,7 +72,7 @@ def model_card(
         onnx: Whether the encoder stands there as ONNX too.
         missing: Numbers that could not be measured, by name, with the reason.
     """
-    guarantee, name = projection.guarantee, _line(card.name or title)
+    guarantee, name = projection.guarantee, _line(card.name or "")
     inputs = description["inputs"]
     names = input_names(len(inputs), description.get(MASK))
     if description["projection"].get("name") == OF_GRAPHS:
@@ -116,13 +112,7 @@ Exported with {", ".join(f"{package} {version}" for package, version in versions
 
 
 def measured_value(numbers: Mapping[str, Any], name: str, *, raw: bool = False) -> float:
-    """Return a number of a report under any name that it was logged by; NaN if it is not there.
-
-    Args:
-        numbers: Logged names and values.
-        name: Such as "knn" or "error".
-        raw: Of the latents, not of the features.
-    """
+    """Return a number such as "knn" under any name that it was logged by; NaN if it is not there."""
     keys = (f"{name}_raw", f"raw/{name}") if raw else (name, f"invariant/{name}")
     found = next((numbers[key] for key in keys if numbers.get(key) is not None), math.nan)
     return float(found)
@@ -208,13 +198,13 @@ def _filled(name: str, spec: Mapping[str, Any]) -> str:
 
 
 def _table(numbers: Mapping[str, float], targets: str | None, missing: Mapping[str, str]) -> str:
-    names, rows, reasons = _rows(numbers, targets), [], []
-    for row, (raw, projected) in _shown(numbers, targets).items():
+    rows, reasons = [], []
+    for row, (name, raw, projected) in _rows(numbers, targets).items():
         if math.isfinite(raw) and math.isfinite(projected):
             rows.append(f"| {row} | {raw:.4g} | {projected:.4g} |")
-        elif names[row] in missing:
+        elif name in missing:
             rows.append(f"| {row} | not measured | not measured |")
-            reasons.append(" ".join(missing[names[row]].split()))
+            reasons.append(" ".join(missing[name].split()))
     if not rows:
         return "Nothing was measured before this export."
     head = ["| on inputs transformed at random | raw | projected |", "|---|---|---|"]
@@ -229,31 +219,24 @@ def _training(settings: Mapping[str, Any]) -> str:
     return "\n".join(["", "## Training", "", "| setting | value |", "|---|---|", *rows, ""])
 
 
-def _shown(numbers: Mapping[str, float], targets: str | None) -> dict[str, tuple[float, float]]:
-    """Rows of the card's table: the raw and projected value of each.
-
-    Probes are scored by what suits the targets; of values a mean absolute error is logged too.
-    """
-    rows = _rows(numbers, targets)
-    return {row: (measured_value(numbers, name, raw=True), measured_value(numbers, name)) for row, name in rows.items()}
-
-
-def _rows(numbers: Mapping[str, float], targets: str | None) -> dict[str, str]:
-    """Rows of the card's table, in words, to the name of the projected value."""
-    rows = {}
-    for words, probe in SCORES.items():
-        values = math.isfinite(measured_value(numbers, f"{probe}_mae"))
-        rows[f"{words} {SCORE_NAMES['values' if values else targets or 'classes']}"] = probe
-    return {**rows, ERROR: "error"}
+def _rows(numbers: Mapping[str, float], targets: str | None) -> dict[str, tuple[str, float, float]]:
+    """Rows of the card's table, in words: the name of the value, raw and projected."""
+    rows = {ERROR: "error"}
+    for words, probe in reversed(SCORES.items()):
+        values = math.isfinite(measured_value(numbers, f"{probe}_mae"))  # which is logged of values alone
+        rows = {f"{words} {SCORE_NAMES['values' if values else targets or 'classes']}": probe, **rows}
+    return {row: (n, measured_value(numbers, n, raw=True), measured_value(numbers, n)) for row, n in rows.items()}
 
 
 def _metadata(card: Card, name: str, description: Mapping[str, Any], numbers: Mapping[str, float]) -> dict[str, Any]:
     scores = [
         (metric, next(kind for words, kind in METRIC_TYPES.items() if metric.endswith(words)), round(value, 6))
-        for metric, (_, value) in _shown(numbers, description.get("targets")).items()
+        for metric, (_, _, value) in _rows(numbers, description.get("targets")).items()
         if metric != ERROR and math.isfinite(value)
     ]
-    task = "image-feature-extraction" if _takes_images(description) else "feature-extraction"
+    shape = description["inputs"][0]["shape"]
+    of_images = len(description["inputs"]) == 1 and len(shape) == 4 and shape[1] in (1, 3, 4)
+    task = "image-feature-extraction" if of_images else "feature-extraction"
     metadata = {
         "license": card.license,
         "library_name": "lightning-invariant",
@@ -272,11 +255,6 @@ def _metadata(card: Card, name: str, description: Mapping[str, Any], numbers: Ma
     ]
     index = [{"name": name, "results": results}] if scores else []
     return {key: value for key, value in (metadata | {"model-index": index}).items() if value not in (None, [])}
-
-
-def _takes_images(description: Mapping[str, Any]) -> bool:
-    shape = description["inputs"][0]["shape"]
-    return len(description["inputs"]) == 1 and len(shape) == 4 and shape[1] in (1, 3, 4)
 
 
 def _line(text: str) -> str:

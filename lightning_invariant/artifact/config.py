@@ -1,16 +1,4 @@
-"""An exported encoder as a directory: class-free graph, weights, configuration, certificate, card.
-
-config.json         format, versions, inputs and latent, representation, projection, guarantee, hashes of the files
-graph.json          the network from inputs to latent, without a class; absent where only the class can build it, and
-                    where a projection is shared alone
-model.safetensors   tensors of the network ("network."), projection ("projection.") and head ("head."), or shards
-certificate.json    what was measured
-README.md           the model card
-embeddings.png      raw beside projected latents, where a figure was drawn
-model.onnx          features and latents for ONNX Runtime, where that was asked for
-
-docs/artifact.md describes every entry.
-"""
+"""An exported encoder as a directory; docs/artifact.md describes its files and every entry of them."""
 
 from __future__ import annotations
 
@@ -72,22 +60,14 @@ def is_own(name: str) -> bool:
 
 
 def needed_files(config: Mapping[str, Any]) -> list[str]:
-    """Names of the files, beside the configuration, that an encoder is loaded from.
-
-    Raises:
-        ArtifactError: The configuration names none that could be weights.
-    """
+    """Names of the files, beside the configuration, that an encoder is loaded from."""
     graph = [GRAPH] if config["network"]["kind"] == GRAPH_KIND else []
     index = [INDEX] if INDEX in config["files"] else []
     return [*graph, CERTIFICATE, *index, *weight_files(config["files"])]
 
 
 def weight_files(files: Mapping[str, Any]) -> list[str]:
-    """Which of the files that a configuration lists hold tensors.
-
-    Raises:
-        ArtifactError: None, both kinds, or shards that do not count up to their number.
-    """
+    """Names of the files with tensors: one, or shards that count up to their number."""
     shards = sorted(name for name in files if SHARD.fullmatch(name))
     if WEIGHTS in files and INDEX not in files and not shards:
         return [WEIGHTS]

@@ -28,18 +28,12 @@ STALE_AFTER = 3600.0
 
 
 def check_replaceable(folder: str | os.PathLike[str]) -> list[str]:
-    """Refuse what `replace_directory` could not replace, without leaving anything behind.
+    """Refuse what `replace_directory` could not replace, and leave nothing behind; return the sorted entries.
 
     Permission bits say too little (a superuser, a read-only file system), so a directory is made and removed.
-
-    Returns:
-        Names of the entries of the folder, sorted; none if it does not exist.
-
-    Raises:
-        ArtifactError: It is no directory, is a mount point or the working directory, or cannot be written.
     """
     try:
-        target = _resolve(folder)
+        target = Path(os.path.realpath(folder))
         if target.exists() and not target.is_dir():
             raise ArtifactError(f"Expected a folder but {target} is something else; choose another path.")
         if target.is_mount() or Path.cwd().is_relative_to(target):
@@ -59,22 +53,14 @@ def check_replaceable(folder: str | os.PathLike[str]) -> list[str]:
 def replace_directory(
     folder: str | os.PathLike[str], fill: Callable[[Path], None], *, keep: Callable[[str], bool]
 ) -> None:
-    """Fill a fresh directory and put it in the place of the folder in one step.
+    """Fill a fresh directory and put it in the place of the folder in one step; if `fill` raises, that stays as it was.
 
     On Linux and macOS the two are exchanged by one system call. On a file system that cannot, there is a moment between
     two renames without the folder; a writer that is killed then leaves the old one beside it, and the next writer
-    brings it back.
-
-    Args:
-        folder: The directory; it may not exist yet. A symbolic link to a directory stays one.
-        fill: Writes the new content into an empty directory; if it raises, the folder stays as it was.
-        keep: Whether an entry of the old directory, by name, is taken over unless `fill` wrote one of that name. Files
-            are linked, so that a program that is appending to one goes on doing so.
-
-    Raises:
-        ArtifactError: The directory cannot be written.
+    brings it back. A symbolic link to a directory stays one. Entries that `keep` names are taken over unless `fill`
+    wrote one of that name; files are linked, so that a program that is appending to one goes on doing so.
     """
-    target = _resolve(folder)
+    target = Path(os.path.realpath(folder))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _clean_up(target)
@@ -96,10 +82,6 @@ def replace_directory(
     finally:
         if target.exists() or not aside.exists():
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def _resolve(folder: str | os.PathLike[str]) -> Path:
-    return Path(os.path.realpath(folder))
 
 
 def _stage(target: Path) -> Path:

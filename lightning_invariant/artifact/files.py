@@ -24,12 +24,7 @@ def write_json(path: Path, data: Mapping[str, Any], *, compact: bool = False) ->
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytes:
-    """Return the content of a regular file.
-
-    Raises:
-        ArtifactError: It is missing, no regular file, a link out of its folder, cannot be read, or larger than the
-            limit.
-    """
+    """Return the content of a regular file within its folder and the limit."""
     if not require_inside(path).is_file():
         raise ArtifactError(f"Expected the file {path} but it is missing; export or pull again.")
     try:
@@ -46,27 +41,23 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
 
 
 def read_hashed(path: Path, hashes: Mapping[str, str], limit: int | None = None) -> bytes:
-    """Return the content of a file that is the one of its hash in a configuration.
-
-    Raises:
-        ArtifactError: It cannot be read, or is another one.
-    """
+    """Return the content of a file that is the one of its hash in a configuration."""
     content = read_bytes(path, limit)
-    if hashlib.sha256(content).hexdigest() != hashes.get(path.name):
+    require_hash(path, hashlib.sha256(content).hexdigest(), hashes)
+    return content
+
+
+def require_hash(path: Path, digest: str, hashes: Mapping[str, str]) -> None:
+    """Refuse a file that is not the one of a configuration."""
+    if digest != hashes.get(path.name):
         raise ArtifactError(
             f"Expected {path} as config.json describes it but its hash differs: damaged, incomplete or of another "
             "export; export or pull again."
         )
-    return content
 
 
 def parse_json(content: bytes | str, where: str, error: type[InvariantError] = ArtifactError) -> dict[str, Any]:
-    """Return the object that some untrusted bytes hold.
-
-    Raises:
-        ArtifactError: They are no JSON object, repeat a key, are nested too deeply, or hold NaN or an infinity; or
-            another error, as the caller says.
-    """
+    """Return the object that some untrusted bytes hold, which repeats no key and holds neither NaN nor infinity."""
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
@@ -79,11 +70,11 @@ def parse_json(content: bytes | str, where: str, error: type[InvariantError] = A
     return data
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a regular file, in hexadecimal."""
+def file_hash(path: Path, digest: hashlib._Hash | None = None) -> str:
+    """Return the SHA-256 of a regular file, in hexadecimal, or what a digest becomes by its content."""
     if not path.is_file():
         raise ArtifactError(f"Expected the file {path} but it is missing; export or pull again.")
-    digest = hashlib.sha256()
+    digest = digest or hashlib.sha256()
     try:
         with path.open("rb") as file:
             left = os.fstat(file.fileno()).st_size
@@ -96,13 +87,10 @@ def file_hash(path: Path) -> str:
 
 
 def require_inside(path: Path) -> Path:
-    """Return the path of an entry of a folder, unless it is a link to somewhere else.
+    """Return the path of an entry of a folder, unless it is a link to somewhere else, which could be any file.
 
     A link may lead within the folder, or from a snapshot of the Hub's client to the blobs beside it; the folder itself
     may be a link, and the entry need not exist.
-
-    Raises:
-        ArtifactError: What it leads to lies elsewhere, so that a folder could name any file of this machine.
     """
     if path.is_symlink():
         target, folder = os.path.realpath(path), os.path.realpath(path.parent)

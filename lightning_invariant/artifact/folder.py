@@ -26,7 +26,7 @@ from lightning_invariant.artifact.config import (
 from lightning_invariant.artifact.directory import check_replaceable, replace_directory
 from lightning_invariant.artifact.files import JSON_LIMIT, file_hash, parse_json, read_bytes, read_hashed, write_json
 from lightning_invariant.artifact.schema import check_certificate, check_config
-from lightning_invariant.artifact.tensors import SHARD_BYTES, read_weights, write_weights
+from lightning_invariant.artifact.tensors import read_weights, write_weights
 from lightning_invariant.errors import ArtifactError, GraphError
 
 if TYPE_CHECKING:
@@ -42,13 +42,7 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside the files that an encoder is loaded from.
-
-    Args:
-        card: Text of the model card, or a function from the digest of the weights to that text.
-        figure: PNG bytes, or likewise a function.
-        onnx: The encoder as ONNX.
-    """
+    """What stands beside the files that an encoder is loaded from; card and figure may depend on their digest."""
 
     card: str | Callable[[str], str]
     figure: bytes | Callable[[str], bytes | None] | None = None
@@ -56,28 +50,16 @@ class Beside:
 
 
 def write_artifact(
-    folder: str | os.PathLike[str],
-    artifact: Artifact,
-    beside: Beside,
-    *,
-    check: Callable[[Path], None] | None = None,
-    shard_bytes: int = SHARD_BYTES,
+    folder: str | os.PathLike[str], artifact: Artifact, beside: Beside, *, check: Callable[[Path], None] | None = None
 ) -> None:
-    """Replace the folder's content as a whole; files that are not ours stay.
-
-    Args:
-        folder: Empty, new, or an earlier export.
-        artifact: What to write.
-        beside: Card, figure and ONNX.
-        check: Called with the complete new directory before it takes its place; if it raises, the folder is unchanged.
-        shard_bytes: Most bytes of tensors in one file.
+    """Replace the folder's content as a whole, once `check` takes the new directory; files that are not ours stay.
 
     Raises:
         ArtifactError: The folder holds something else or cannot be written; it is unchanged then.
     """
 
     def fill(fresh: Path) -> None:
-        _write_files(fresh, artifact, beside, shard_bytes)
+        _write_files(fresh, artifact, beside)
         if check is not None:
             check(fresh)
 
@@ -86,11 +68,7 @@ def write_artifact(
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that an artefact could not be written to, without leaving anything behind.
-
-    Raises:
-        ArtifactError: It is no folder, holds something that is not an artefact of ours, or cannot be written.
-    """
+    """Refuse a folder that an artefact could not be written to, without leaving anything behind."""
     names = check_replaceable(folder)
     if names and not _is_ours(Path(folder)):
         some = ", ".join(names[:3])
@@ -102,12 +80,8 @@ def check_target(folder: str | os.PathLike[str]) -> None:
 def read_artifact(folder: str | os.PathLike[str], *, mapped: bool = False) -> Artifact:
     """Read a directory, check its hashes and the kind of every entry; nothing of it is executed or unpickled.
 
-    A directory that is replaced meanwhile is read again, so that no two exports are mixed.
-
-    Args:
-        folder: The directory.
-        mapped: Take tensors from mapped files after their hashes were checked: less memory, for a folder that nobody
-            else can write to.
+    A directory that is replaced meanwhile is read again, so that no two exports are mixed. Tensors that are `mapped`
+    take less memory, for a folder that nobody else can write to.
 
     Raises:
         ArtifactError: A file is missing, damaged, of another format or version, or does not match its hash.
@@ -128,11 +102,7 @@ def read_artifact(folder: str | os.PathLike[str], *, mapped: bool = False) -> Ar
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the configuration alone, with every required key of the right kind.
-
-    Raises:
-        ArtifactError: It is missing or not of this format.
-    """
+    """Return the configuration alone, with every required key of the right kind."""
     path = Path(folder) / CONFIG
     config = parse_json(read_bytes(path, JSON_LIMIT), str(path))
     check_config(config, str(path))
@@ -140,11 +110,7 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_certificate(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured, as the configuration's hash says, and of this encoder.
-
-    Raises:
-        ArtifactError: The file is missing, damaged, another one, or speaks of another encoder.
-    """
+    """Return what was measured, as the configuration's hash says, and of this encoder."""
     path = Path(folder) / CERTIFICATE
     certificate = parse_json(read_hashed(path, config["files"], JSON_LIMIT), CERTIFICATE)
     check_certificate(certificate, config, str(path))
@@ -161,8 +127,8 @@ def read_figure(folder: Path | None) -> bytes | None:
     return content if content.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
-def _write_files(folder: Path, artifact: Artifact, beside: Beside, shard_bytes: int) -> None:
-    names = write_weights(folder, artifact.tensors, shard_bytes)
+def _write_files(folder: Path, artifact: Artifact, beside: Beside) -> None:
+    names = write_weights(folder, artifact.tensors)
     if artifact.graph is not None:
         write_json(folder / GRAPH, artifact.graph, compact=True)
         names.append(GRAPH)

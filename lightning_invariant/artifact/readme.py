@@ -37,10 +37,6 @@ def merged(card: str, existing: str | None) -> str:
     Text outside the markers is kept: that of `card` if it has any, else that of `existing`; a README without markers
     is kept whole, ours comes below it. Of the metadata, keys that only the earlier one has are kept, tags are joined,
     and results on other data sets stay. Metadata that cannot be read stay as text.
-
-    Args:
-        card: The new one, as `model_card` writes it or as the author changed it since.
-        existing: The README that it replaces; None if there is none.
     """
     if existing is None or not existing.strip():
         return card
@@ -59,11 +55,7 @@ def for_repository(card: str, repo_id: str) -> str:
 
 
 def read_card(folder: str | os.PathLike[str]) -> str | None:
-    """The README.md of a folder; None if there is none.
-
-    Raises:
-        ArtifactError: It is a link out of the folder.
-    """
+    """The README.md of a folder; None if there is none."""
     path = require_inside(Path(folder) / "README.md")
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 

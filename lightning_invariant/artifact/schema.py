@@ -6,7 +6,7 @@ Unknown keys are left to later versions. Numbers are bounded here, before any ar
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from lightning_invariant.artifact.config import (
     CERTIFICATE,
@@ -50,11 +50,7 @@ _NOT_NEGATIVE = re.compile(r"(.*/)?(error|worst|rank|seconds|distortion|mae|\w+_
 
 
 def check_config(config: Mapping[str, Any], where: str) -> None:
-    """Refuse a configuration of another format or version, or with an entry that is missing or of another kind.
-
-    Raises:
-        ArtifactError: With the entry, what it should be and what it is.
-    """
+    """Refuse a configuration of another format or version, or with an entry that is missing or of another kind."""
     if config.get("format") != FORMAT:
         raise ArtifactError(
             f"Expected {where} of format {FORMAT!r} but got {str(config.get('format'))[:40]!r}; "
@@ -77,44 +73,26 @@ LONGEST_REASON = 400
 
 
 def check_certificate(certificate: Mapping[str, Any], config: Mapping[str, Any], where: str) -> None:
-    """Refuse a certificate of another encoder, or with numbers that nothing can have.
+    """Refuse a certificate of another encoder than the configuration's, or with numbers that nothing can have."""
 
-    Args:
-        certificate: What was measured.
-        config: The configuration, which passed `check_config`.
-        where: Its file, for errors.
+    def require(holds: bool, wanted: str, got: Any) -> None:
+        if not holds:
+            raise ArtifactError(f"Expected {wanted} in {where} but got {_shown(got)}; export or pull again.")
 
-    Raises:
-        ArtifactError: With the entry, what it should be and what it is.
-    """
     for name in ("representation", "projection"):
-        if certificate.get(name) != config[name]:
-            raise ArtifactError(
-                f"Expected the {name} of the configuration, {_shown(config[name])}, in {where} but got "
-                f"{_shown(certificate.get(name))}: a certificate of another encoder; export or pull again."
-            )
-    said: Any = certificate.get("guarantee")
-    if not _is_guarantee(said) or said["group"] != config["guarantee"]["group"]:
-        raise ArtifactError(
-            f"Expected a guarantee for {config['guarantee']['group']} in {where} but got {_shown(said)}; export or "
-            "pull again."
-        )
-    measured: Any = certificate.get("measured")
+        said = certificate.get(name)
+        require(said == config[name], f"the {name} of the configuration, {_shown(config[name])},", said)
+    said, group = certificate.get("guarantee"), config["guarantee"]["group"]
+    require(_is_guarantee(said) and said["group"] == group, f"a guarantee for {group}", said)
+    measured = certificate.get("measured")
     for name, value in measured.items() if _is_named(measured) else [("measured", measured)]:
-        if not _is_measured(name, value):
-            raise ArtifactError(
-                f"Expected a number that {name[:80]!r} can have in {where} but got {_shown(value)}; export or pull "
-                "again."
-            )
-    samples: Any
-    versions: Any
-    samples, versions = certificate.get("samples", {}), certificate.get("versions", {})
+        require(_is_measured(name, value), f"a number that {name[:80]!r} can have", value)
+    samples, versions, missing = (certificate.get(name, {}) for name in ("samples", "versions", "missing"))
     counts = _is_named(samples) and all(type(n) is int and 0 <= n < 2**53 for n in samples.values())
-    if not counts or not _is_named(versions) or not all(map(_is_text, versions.values())):
-        raise ArtifactError(f"Expected numbers of samples and versions of packages in {where} but got others.")
-    missing: Any = certificate.get("missing", {})
-    if not _is_named(missing) or not all(_is_text(reason, LONGEST_REASON) for reason in missing.values()):
-        raise ArtifactError(f"Expected the reason why each number is missing in {where} but got others; export again.")
+    require(counts, "numbers of samples", samples)
+    require(_is_named(versions) and all(map(_is_text, versions.values())), "versions of packages", versions)
+    said = _is_named(missing) and all(_is_text(reason, LONGEST_REASON) for reason in missing.values())
+    require(said, "the reason why each number is missing", missing)
 
 
 def _is_measured(name: str, value: Any) -> bool:
@@ -132,7 +110,7 @@ def _shown(value: Any) -> str:
         return "a number that is too long"
 
 
-def _is_named(value: Any) -> bool:
+def _is_named(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and len(value) <= 10_000 and all(map(_is_text, value))
 
 
@@ -208,7 +186,7 @@ def _is_preprocessing(value: Any) -> bool:
     return divided and all(abs(v) <= LARGEST for v in mean)
 
 
-def _is_guarantee(value: Any) -> bool:
+def _is_guarantee(value: Any) -> TypeGuard[dict[str, Any]]:
     texts = ("group", "differentiable", "source", "note", "separation", "invariance")
     if not isinstance(value, dict) or len(value) > 20 or not _is_notation(value.get("group")):
         return False
@@ -217,13 +195,10 @@ def _is_guarantee(value: Any) -> bool:
 
 
 def _is_files(value: Any) -> bool:
+    if not isinstance(value, dict) or CERTIFICATE not in value or len(value) > 10_000:
+        return False
     known = {GRAPH, CERTIFICATE, ONNX, WEIGHTS, INDEX}
-    return (
-        isinstance(value, dict)
-        and CERTIFICATE in value
-        and len(value) <= 10_000
-        and all((name in known or SHARD.fullmatch(name)) and _is_hash(digest) for name, digest in value.items())
-    )
+    return all((name in known or SHARD.fullmatch(name)) and _is_hash(digest) for name, digest in value.items())
 
 
 def _is_hash(value: Any) -> bool:
@@ -255,10 +230,7 @@ ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"size, scale, mean and std, the latter between {SMALLEST:g} and {LARGEST:g}, or null,",
     ),
     "head": (_is_head, "kind and different labels of a head, or null"),
-    "mask": (
-        lambda v: v is None or (type(v) is int and 0 <= v < 64),
-        "number of the input that is a mask, or null",
-    ),
+    "mask": (lambda v: v is None or (type(v) is int and 0 <= v < 64), "number of the input that is a mask, or null"),
     "targets": (lambda v: v in (None, "classes", "values", "labels"), "what probes were asked for, or null"),
     "base_model": (
         lambda v: v is None or (isinstance(v, str) and bool(_REPOSITORY.fullmatch(v))),

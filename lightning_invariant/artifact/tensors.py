@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save_file
 
 from lightning_invariant.artifact.config import HEAD, INDEX, NETWORK, PROJECTION, WEIGHTS, weight_files
-from lightning_invariant.artifact.files import file_hash, parse_json, read_hashed, write_json
+from lightning_invariant.artifact.files import file_hash, parse_json, read_hashed, require_hash, write_json
 from lightning_invariant.artifact.graph.operators import DTYPE_NAMES
 from lightning_invariant.errors import ArtifactError
 
@@ -29,40 +29,30 @@ _MAPPED_BYTES = 16 * 2**20
 """Bytes of a mapped file that are read before it is mapped anew, so that what was read need not stay in memory."""
 
 
-def write_weights(folder: Path, tensors: Mapping[str, Tensor], shard_bytes: int = SHARD_BYTES) -> list[str]:
+def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> list[str]:
     """Write tensors; return the names of the files, the index first if there are shards."""
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    if sum(map(_bytes, plain.values())) <= shard_bytes:
+    if (total := sum(tensor.nbytes for tensor in plain.values())) <= SHARD_BYTES:
         _save(plain, folder / WEIGHTS)
         return [WEIGHTS]
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for key, tensor in plain.items():
-        if shards[-1] and size + _bytes(tensor) > shard_bytes:
+        if shards[-1] and size + tensor.nbytes > SHARD_BYTES:
             shards.append({})
             size = 0
         shards[-1][key] = tensor
-        size += _bytes(tensor)
+        size += tensor.nbytes
     names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     for name, shard in zip(names, shards, strict=True):
         _save(shard, folder / name)
-    total = sum(map(_bytes, plain.values()))
     places = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
     return [INDEX, *names]
 
 
 def read_weights(folder: Path, files: Mapping[str, str], *, mapped: bool = False) -> dict[str, Tensor]:
-    """Read the tensors of the files that a configuration lists, and see that they are these files.
-
-    Args:
-        folder: Of the artefact.
-        files: SHA-256 of each file, by name.
-        mapped: See `read_artifact`.
-
-    Raises:
-        ArtifactError: A file is missing, damaged or another one, a type unknown, or index and shards differ.
-    """
+    """Read the tensors of the files that a configuration lists with their hashes, and see that they are these files."""
     found: dict[str, Tensor] = {}
     places: dict[str, str] = {}
     for name in weight_files(files):
@@ -74,10 +64,10 @@ def read_weights(folder: Path, files: Mapping[str, str], *, mapped: bool = False
             found[key], places[key] = tensor.clone(), name
     if len(found) > MAX_TENSORS:
         raise ArtifactError(f"Expected at most {MAX_TENSORS} tensors in {folder} but got more; it is refused.")
-    if (
-        INDEX in files
-        and parse_json(read_hashed(folder / INDEX, files, INDEX_LIMIT), INDEX).get("weight_map") != places
-    ):
+    index = (
+        parse_json(read_hashed(folder / INDEX, files, INDEX_LIMIT), INDEX) if INDEX in files else {"weight_map": places}
+    )
+    if index.get("weight_map") != places:
         raise ArtifactError(f"Expected {INDEX} to say what the shards hold but it does not; pull again.")
     return found
 
@@ -97,8 +87,7 @@ def _copied(path: Path, files: Mapping[str, str]) -> Iterator[tuple[str, Tensor]
 
 
 def _mapped(path: Path, files: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
-    if file_hash(path) != files.get(path.name):
-        raise ArtifactError(f"Expected {path} as config.json describes it but its hash differs; export again.")
+    require_hash(path, file_hash(path), files)
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -107,7 +96,7 @@ def _mapped(path: Path, files: Mapping[str, str]) -> Iterator[tuple[str, Tensor]
             with safe_open(path, framework="pt") as file:
                 while names and size < _MAPPED_BYTES:
                     tensor = file.get_tensor(name := names.pop())
-                    size += _bytes(tensor)
+                    size += tensor.nbytes
                     yield name, tensor
     except SafetensorError as error:
         raise _damaged(path, error) from error
@@ -132,10 +121,6 @@ def _damaged(path: Path, error: Exception) -> ArtifactError:
         f"Expected weights in safetensors but {path} is damaged: {str(error)[:200] or type(error).__name__}; export or "
         "pull again."
     )
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

@@ -130,7 +130,7 @@ class Arguments:
 
     @property
     def projection(self) -> Projection:
-        """The invariant map; of sets as soon as a batch has shown that points are nodes of graphs.
+        """The invariant map; one for sets as soon as a batch has shown that points are nodes of graphs.
 
         Raises:
             LatentError: Nothing says so far how the symmetry acts.
@@ -178,7 +178,7 @@ class Arguments:
         figures: str | None,
         prefix: str,
     ) -> None:
-        """See that what is no part of the latent's description is in range.
+        """Check settings that are no part of the latent's description.
 
         Raises:
             ValueError: A number is below 1, a probe is not known, or figures are not.

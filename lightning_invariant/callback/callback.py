@@ -85,7 +85,7 @@ class InvariantCallback(Callback):
         export: Folder for the encoder at the end of `fit`, `Export` for one with settings, or `HubExport` for the
             Hugging Face Hub; None for nothing.
         prefix: Put before every logged name, for callbacks on several layers.
-        seed: Of every random choice; the global random state is not touched.
+        seed: Seed of every random choice; the global random state is not touched.
 
     Raises:
         ParseError: The representation cannot be read.
@@ -164,7 +164,7 @@ class InvariantCallback(Callback):
             )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise whatever can be known to be wrong before the first step."""
+        """Raise an error for whatever can be known to be wrong before the first step."""
         self._begin_run(pl_module, fitting=True)
         checked = trainer.enable_validation and trainer.num_sanity_val_steps != 0
         self._given.symmetry.look(self._capture.find(pl_module), last=not checked)
@@ -202,7 +202,7 @@ class InvariantCallback(Callback):
         batch_idx: int,
         dataloader_idx: int | None = None,
     ) -> None:
-        """Watch the calls that lead to the layer from here."""
+        """Record the calls that lead to the layer from here."""
         if self._due:
             step = "test_step" if trainer.testing else "validation_step"
             with self._budget.spending(), self._guarding(trainer, "validation batch"):
@@ -223,7 +223,7 @@ class InvariantCallback(Callback):
                 self._capture.end_batch(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report; in the sanity check only see that everything fits."""
+        """Report; in the sanity check only check that everything fits."""
         if not self._due:
             if not trainer.sanity_checking:
                 self._validations += 1
@@ -259,7 +259,7 @@ class InvariantCallback(Callback):
     on_test_epoch_end = on_validation_epoch_end
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See whether the weights that were measured are those of the training, or averaged ones."""
+        """Compare the weights that were measured with those of the training run, which may be averaged ones."""
         self._exporter.after_validation(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -285,7 +285,7 @@ class InvariantCallback(Callback):
         self._exporter.saved()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Detach."""
+        """Detach from the network."""
         self._end()
 
     def _begin_run(self, network: Any, *, fitting: bool) -> None:

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_invariant.cli.source import at_least
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
@@ -23,20 +25,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `compare` command."""
     parser = subparsers.add_parser(
         "compare",
-        help="table of all invariant projections of your latents",
-        description="Measure every projection that a representation admits on latents from a file.",
+        help="compare all invariant projections on your latents",
+        description="Measure every projection that exists for a representation on latents from a file.",
     )
-    parser.add_argument("latents", metavar="LATENTS", help=".npz, .npy or .safetensors; labels may stand beside them")
-    parser.add_argument("--representation", required=True, help="how the group acts, such as 'C8: 16 regular'")
-    parser.add_argument("--labels", help="file with one label a latent, if the latents' file has none")
-    parser.add_argument("--size", type=int, help="wished number of features of the chosen projection")
     parser.add_argument(
-        "--samples", type=int, help="latents for distances (default: 300, or 60 where a distance takes a search)"
+        "latents", metavar="LATENTS", help=".npz, .npy or .safetensors file of latents, with or without labels"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the table as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="write the table as CSV")
-    parser.add_argument("--picture", metavar="PNG", help="draw raw latents beside the chosen projection")
+    parser.add_argument("--representation", required=True, help="how the group acts, such as 'C8: 16 regular'")
+    parser.add_argument("--labels", help="file with one label for each latent, if the file of latents has none")
+    parser.add_argument("--size", type=at_least(1), help="desired number of features of the chosen projection")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        help="number of latents to measure distances on (default: 300, or 60 where each distance needs a search)",
+    )
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="also write the table as JSON")
+    parser.add_argument("--csv", metavar="FILE", help="also write the table as CSV")
+    parser.add_argument("--figure", metavar="PNG", help="also draw the raw latents beside the chosen projection")
     parser.set_defaults(run=run)
 
 
@@ -50,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
         labels = load_labels(args.labels, len(z))
     settings = {"size": args.size, "samples": args.samples, "seed": args.seed, "progress": _progress}
     table = compare(z, args.representation, labels, **settings)
-    if args.picture:
-        _draw(z, labels, args.size, table, Path(args.picture))
+    if args.figure:
+        _draw(z, labels, args.size, table, Path(args.figure))
     _print(table)
     if args.json:
         Path(args.json).write_text(json.dumps(table.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")

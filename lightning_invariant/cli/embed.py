@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from lightning_invariant.cli.source import add_source, load
+from lightning_invariant.cli.source import add_source, at_least, load
 from lightning_invariant.cli.terminal import show
 
 if TYPE_CHECKING:
@@ -17,18 +17,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `embed` command."""
     parser = subparsers.add_parser(
         "embed",
-        help="invariant features of a file or a folder of images",
-        description="Write invariant features, batch by batch, and labels and names of files where there are any.",
+        help="compute invariant features of a file or a folder of images",
+        description="Compute invariant features batch by batch and write them to a file, with labels and file names "
+        "where there are any.",
     )
     add_source(parser)
-    parser.add_argument("input", metavar="INPUT", help="a folder of images, .npz, .npy, .safetensors or .parquet")
     parser.add_argument(
-        "-o", "--output", required=True, help="a file ending in .parquet, .npy, .npz or .safetensors, which is replaced"
+        "input", metavar="INPUT", help="folder of images, or a .npz, .npy, .safetensors or .parquet file"
     )
-    parser.add_argument("--latents", action="store_true", help="raw latents in place of invariant features")
-    parser.add_argument("--normalize", action="store_true", help="divide each row by its length")
-    parser.add_argument("--processes", type=int, default=1, help="processes that compute (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images (default: %(default)s)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        help="file to write: .parquet, .npy, .npz or .safetensors; an existing one is replaced",
+    )
+    parser.add_argument("--latents", action="store_true", help="write raw latents instead of invariant features")
+    parser.add_argument("--normalize", action="store_true", help="scale each row to length 1")
+    parser.add_argument(
+        "--processes", type=at_least(1), default=1, help="number of processes that compute (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=at_least(0), default=0, help="number of processes that read images (default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -23,33 +23,35 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `export` command."""
     parser = subparsers.add_parser(
         "export",
-        help="an encoder out of a Lightning checkpoint",
-        description="Export encoder and invariant projection of a checkpoint as a folder that anybody can load. The "
-        "class of the network is yours: it is imported by the name that you give, never by one in the file. Layer, "
-        "representation, shape of the inputs and measured numbers are read from the checkpoint where an "
-        "InvariantCallback was there.",
+        help="export the encoder of a Lightning checkpoint",
+        description="Export the encoder and the invariant projection of a checkpoint as a folder that anybody can "
+        "load. The class of the network is imported by the name that you give, never by a name in the file. If the "
+        "checkpoint was written with an InvariantCallback, the layer, the representation, the shape of the inputs and "
+        "the measured numbers are read from it.",
         epilog="Example: lightning-invariant export runs/last.ckpt --model my_project.model.Classifier -o runs/hub",
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint with all weights in one file")
     parser.add_argument("--model", metavar="CLASS", help="import path of the LightningModule, such as my_project.Model")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", help="folder (default: that of the checkpoint, without suffix)"
+        "-o", "--output", metavar="DIR", help="folder to write (default: the path of the checkpoint without its suffix)"
     )
     parser.add_argument(
-        "--init", metavar="JSON", help="arguments of the class, before the checkpoint's hyperparameters"
+        "--init", metavar="JSON", help="arguments of the class, which override the hyperparameters of the checkpoint"
     )
     parser.add_argument("--layer", help="layer whose output is the latent")
-    parser.add_argument("--representation", help="how the group acts on it, such as 'C4: 16 regular'")
-    parser.add_argument("--pool", choices=["mean", "max"], help="over the positions of a feature map")
+    parser.add_argument("--representation", help="how the group acts on the latent, such as 'C4: 16 regular'")
+    parser.add_argument("--pool", choices=["mean", "max"], help="how to pool the positions of a feature map")
     parser.add_argument("--input", metavar="SHAPE", help="shape of one input, such as 3,32,32")
-    parser.add_argument("--example", metavar="FILE", help=".npz, .npy or .safetensors with a few inputs instead")
-    parser.add_argument("--name", help="of the model on its card (default: the folder's name)")
-    parser.add_argument("--onnx", action="store_true", help="write model.onnx too (extra: onnx)")
-    parser.add_argument("--license", help="for the card, such as apache-2.0")
+    parser.add_argument(
+        "--example", metavar="FILE", help=".npz, .npy or .safetensors file with a few inputs, instead of --input"
+    )
+    parser.add_argument("--name", help="name of the model on its card (default: the name of the folder)")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx (needs the extra onnx)")
+    parser.add_argument("--license", help="licence on the card, such as apache-2.0")
     parser.add_argument(
         "--trust-checkpoint",
         action="store_true",
-        help="unpickle whatever it holds, which can execute anything: only for files of your own",
+        help="unpickle the checkpoint, which can execute any code: only for files that you wrote yourself",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -128,6 +130,11 @@ def _recipe(args: argparse.Namespace, saved: Any) -> Recipe:
     from lightning_invariant.projections import Projection, choose
 
     notes = {} if args.layer and args.representation else callback_notes(saved)
+    if "reason" in notes:
+        raise InvariantError(
+            f"Expected a checkpoint from which the latents can be reached but {notes['reason']}; export while "
+            "training, with InvariantCallback(..., export=FOLDER)."
+        )
     layer = args.layer or notes.get("layer")
     if layer is None or (args.representation is None and "projection" not in notes):
         raise InvariantError(

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_invariant.cli.source import at_least
+
 if TYPE_CHECKING:
     import argparse
 
@@ -14,20 +16,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `find` command."""
     parser = subparsers.add_parser(
         "find",
-        help="the representation by which a group acts on your latents",
-        description="Find how a group acts on latents, from a file with latents of inputs and of transformed inputs.",
+        help="find the representation by which a group acts on your latents",
+        description="Find how a group acts on latents, given latents of inputs and of the transformed inputs.",
     )
     parser.add_argument(
         "latents",
         metavar="LATENTS",
-        help=".npz or .safetensors with latents, transformed (row by row the same inputs) and elements",
+        help=".npz or .safetensors file with latents, transformed (of the same inputs, row by row) and elements",
     )
-    parser.add_argument("--group", required=True, help="what transformed the inputs, such as C4, D4 or SO3")
-    parser.add_argument("--json", metavar="FILE", help="write representation, errors, order or basis as JSON")
+    parser.add_argument("--group", required=True, help="group that transformed the inputs, such as C4, D4 or SO3")
+    parser.add_argument("--json", metavar="FILE", help="write the representation, errors, and order or basis as JSON")
     parser.add_argument(
-        "--tolerance", type=float, help="share of the error of random pairs that counts as found (default: 0.06)"
+        "--tolerance", type=float, help="error that counts as found, as a share of that of random pairs (default: 0.06)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

@@ -24,7 +24,7 @@ class _Blocked(MetaPathFinder):
 
 
 def check(folder: str, images: str) -> dict[str, Any]:
-    """Features of upright images against those of the same images turned by every element of the group.
+    """Compare features of upright images with those of the same images rotated by every element of the group.
 
     Args:
         folder: The exported encoder.

@@ -18,12 +18,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `inspect` command."""
     parser = subparsers.add_parser(
         "inspect",
-        help="card and certificate of an encoder, without building it",
-        description="Show what an encoder is and what its author says was measured. Weights and graph are not "
-        "downloaded; what the projection guarantees is looked up here, `verify` measures the rest.",
+        help="show the card and the certificate of an encoder without building it",
+        description="Show what an encoder is and what its author measured. Weights and graph are not downloaded. What "
+        "the projection guarantees is known to the library; use `verify` to measure the rest.",
     )
     add_source(parser, computes=False)
-    parser.add_argument("--card", action="store_true", help="show the whole card too")
+    parser.add_argument("--card", action="store_true", help="also show the whole card")
     parser.set_defaults(run=run)
 
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def described(config: dict[str, Any], projection: Projection) -> list[tuple[str, str]]:
-    """What a configuration that passed the schema says, in words; the guarantee is that of the library."""
+    """Describe a configuration that passed the schema in words; the guarantee is that of the library."""
     marks = [", the mask" * (i == config.get("mask")) for i in range(len(config["inputs"]))]
     inputs = "; ".join(
         f"{spec['dtype']} {_shape(spec)}{mark}" for spec, mark in zip(config["inputs"], marks, strict=True)

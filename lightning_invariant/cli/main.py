@@ -22,7 +22,7 @@ def main(args: list[str] | None = None) -> int:
     """Run one command; whatever goes wrong is one line on the standard error, not a traceback.
 
     Args:
-        args: Without the program's name; those of the process if None.
+        args: Arguments without the program's name; those of the process if None.
 
     Returns:
         The exit status: 0 if it was done, 1 if `verify` finds that a certificate does not hold, 2 for an error.
@@ -48,7 +48,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run_recipe(args: list[str]) -> int:
-    """Of a training only our own errors are told in a line; a traceback is what helps with the others."""
+    """Run a recipe; only our own errors are told in a line, since a traceback helps with the others."""
     from lightning_invariant.cli.recipes import run_recipe
 
     try:
@@ -77,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightning-invariant",
         description="Invariant features from equivariant and augmented networks.",
-        epilog="fit, validate and test take a recipe (a YAML file, a folder, or a name in hub_configs) and then any "
-        "argument of LightningCLI, for example: lightning-invariant fit digits-c4 --trainer.max_epochs 3",
+        epilog="fit, validate and test take a recipe (a YAML file, a folder, or a name in hub_configs) followed by any "
+        "arguments of LightningCLI, for example: lightning-invariant fit digits-c4 --trainer.max_epochs 3",
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -21,12 +21,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "pull",
         help="download an encoder",
-        description="Download an encoder, check its hashes, and put it into a folder as a whole. Nothing of it is "
+        description="Download an encoder, check its hashes, and write it to a folder in one step. Nothing in it is "
         "executed. Without -o it stays in the Hub's cache, where from_pretrained finds it offline.",
         epilog="Example: lightning-invariant pull user/name -o encoder",
     )
     parser.add_argument("repo", metavar="REPO", help="user/name")
-    parser.add_argument("-o", "--output", metavar="DIR", help="new or empty folder, or an earlier export to replace")
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="new or empty folder, or an earlier export, which is replaced"
+    )
     parser.add_argument("--subfolder", default="", help="folder of the encoder inside the repository")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit (default: main)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -39,6 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from lightning_invariant.hub.retries import in_words
     from lightning_invariant.hub.target import Target
 
+    if "/" not in args.repo:
+        raise HubError(
+            f"Expected a repository 'user/name' but got {args.repo!r}; bundled encoders load without a download."
+        )
     source = Source(args.repo, args.revision, args.subfolder)
     Target(source.repository()[0])
     try:
@@ -77,7 +83,7 @@ def pull(source: Source, output: str | Path | None = None) -> dict[str, Any]:
 
     if output is not None:
         check_target(output)
-    read_pretrained(source)
+    read_pretrained(source.name, source.revision, subfolder=source.subfolder)
     cached = local_folder(source, wanted=lambda config: [*needed_files(config), CARD, FIGURE, ONNX])
 
     def fill(fresh: Path) -> None:

@@ -24,22 +24,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `push` command."""
     parser = subparsers.add_parser(
         "push",
-        help="upload an exported folder, or what trainings left in the queue",
-        description="Upload an exported folder as one commit. Without a folder, upload what trainings could not "
+        help="upload an exported folder, or what training runs left in the queue",
+        description="Upload an exported folder as one commit. Without a folder, upload what training runs could not "
         "publish: their exports wait in a queue, and each is compared with its live network first.",
         epilog="Examples: `lightning-invariant push`, or `lightning-invariant push runs/hub user/name --private`",
     )
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="an exported encoder; the whole queue if left out")
-    parser.add_argument("repo", nargs="?", metavar="REPO", help="user/name; made if it does not exist")
     parser.add_argument(
-        "--revision", metavar="BRANCH", help="branch to commit to (default: main); made if it is missing"
+        "folder", nargs="?", metavar="FOLDER", help="an exported encoder (default: everything in the queue)"
     )
-    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new repository a private one")
-    parser.add_argument("--replace", action="store_true", help="replace an encoder even if it measured better")
-    parser.add_argument("--message", default="Upload an invariant encoder", help="of the commit (default: %(default)s)")
-    parser.add_argument("--queue", metavar="DIR", help="another queue than the user's own")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    parser.add_argument("repo", nargs="?", metavar="REPO", help="user/name; created if it does not exist")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", help="branch to commit to (default: main); created if it does not exist"
+    )
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of committing")
+    parser.add_argument("--private", action="store_true", default=None, help="create the repository as private")
+    parser.add_argument("--replace", action="store_true", help="replace the published encoder even if it scored better")
+    parser.add_argument(
+        "--message", default="Upload an invariant encoder", help="commit message (default: %(default)s)"
+    )
+    parser.add_argument("--queue", metavar="DIR", help="folder of the queue, if it is not the default one")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be uploaded without uploading it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -86,9 +90,9 @@ def _push_folder(args: argparse.Namespace) -> int:
 
 
 def _push_queue(args: argparse.Namespace) -> int:
-    from lightning_invariant.encoder.publish import check_entry
+    from lightning_invariant.encoder.parity_check import check_parity
     from lightning_invariant.hub.queue import Queue
-    from lightning_invariant.hub.worker import Manner, empty_queue
+    from lightning_invariant.hub.worker import empty_queue
 
     queue = Queue(args.queue)
     if args.dry_run:
@@ -99,7 +103,7 @@ def _push_queue(args: argparse.Namespace) -> int:
         lines = [f"{entry['repo_id']}  {entry['entry']}  {entry['trouble']}".rstrip() for entry in waiting]
         _print(args, {"queue": str(queue.folder), "waiting": waiting}, "\n".join(lines) or _empty(queue))
         return 0
-    outcomes = list(empty_queue(queue, Manner(check_entry, ATTEMPTS, say=_say)))
+    outcomes = list(empty_queue(queue, check_parity, attempts=ATTEMPTS, say=_say))
     left = [outcome for outcome in outcomes if outcome.state in ("kept", "refused")]
     result = {"queue": str(queue.folder), "outcomes": [asdict(outcome) for outcome in outcomes]}
     _print(args, result, "\n".join(map(_in_a_line, outcomes)) or _empty(queue))

@@ -15,7 +15,7 @@ RECIPE = "recipe.yaml"
 
 
 def recipe_path(name: str) -> Path:
-    """The recipe file of a path, a folder, or the name of a folder in hub_configs.
+    """Return the recipe file of a path, a folder, or the name of a folder in hub_configs.
 
     Raises:
         InvariantError: There is none; the message names those that there are.
@@ -33,7 +33,7 @@ def recipe_path(name: str) -> Path:
 
 
 def lightning_cli(args: list[str] | dict[str, Any], *, run: bool) -> LightningCLI:
-    """LightningCLI for any model and data, by class path.
+    """Build LightningCLI for any model and data, by class path.
 
     Args:
         args: Arguments as on the command line, or a configuration.
@@ -53,7 +53,7 @@ def lightning_cli(args: list[str] | dict[str, Any], *, run: bool) -> LightningCL
 
 
 def run_recipe(command: str, args: list[str]) -> None:
-    """`fit`, `validate` or `test`: the first argument may be a recipe, all others go to LightningCLI."""
+    """Run `fit`, `validate` or `test`: the first argument may be a recipe, all others go to LightningCLI."""
     if args and not args[0].startswith("-"):
         args = ["--config", str(recipe_path(args[0])), *args[1:]]
     lightning_cli([command, *args], run=True)

@@ -17,12 +17,12 @@ def show(text: Any, file: TextIO | None = None) -> None:
 
 
 def one_line(text: Any) -> str:
-    """Text as one line, escaped where a terminal would act on it."""
+    """Return text as one line, escaped where a terminal would act on it."""
     return printable(" ".join(str(text).split()))
 
 
 def show_markdown(text: str) -> None:
-    """Markdown, formatted where Rich is installed and somebody looks."""
+    """Print Markdown, formatted where Rich is installed and somebody looks."""
     try:
         from rich.console import Console
         from rich.markdown import Markdown
@@ -36,7 +36,7 @@ def show_markdown(text: str) -> None:
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns of plain text."""
+    """Print columns of plain text."""
     cells = [[one_line(cell) for cell in row] for row in [headings, *rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headings))]
     for row in cells:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_invariant.cli.source import add_source, load
+from lightning_invariant.cli.source import add_source, at_least, load
 from lightning_invariant.cli.terminal import show_table
 
 if TYPE_CHECKING:
@@ -20,26 +20,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the `verify` command."""
     parser = subparsers.add_parser(
         "verify",
-        help="measure a certificate again on your data",
-        description="Transform your inputs by random group elements and measure again what the certificate says. Exit "
-        "status: 0 if it holds, 1 if it does not, 2 if it could not be measured.",
+        help="check the certificate of an encoder on your data",
+        description="Transform your inputs by random group elements and measure again what the certificate states. "
+        "Exit status: 0 if it holds, 1 if it does not, 2 if it could not be measured.",
     )
     add_source(parser)
-    parser.add_argument("--data", required=True, help=".npz, .npy, .safetensors or .parquet; labels may stand beside")
-    parser.add_argument("--limit", type=int, default=2000, help="inputs to use (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the group elements (default: %(default)s)")
+    parser.add_argument(
+        "--data", required=True, help=".npz, .npy, .safetensors or .parquet file of inputs, with or without labels"
+    )
+    parser.add_argument(
+        "--limit", type=at_least(2), default=2000, help="number of inputs to use (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed of the random group elements (default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; the exit status says whether the certificate holds."""
-    from lightning_invariant.artifact.config import weights_digest
+    from lightning_invariant.artifact.config import MASK, weights_digest
     from lightning_invariant.encoder.input_files import read_inputs
-    from lightning_invariant.encoder.masks import mask_of
     from lightning_invariant.encoder.verify import verify
 
     encoder = load(args)
-    inputs, labels = read_inputs(Path(args.data), len(encoder.config["inputs"]), mask_of(encoder.config))
+    inputs, labels = read_inputs(Path(args.data), len(encoder.config["inputs"]), encoder.config.get(MASK))
     inputs, labels = [x[: args.limit] for x in inputs], None if labels is None else labels[: args.limit]
     checks = verify(encoder, inputs, labels, seed=args.seed, batch_size=args.batch_size, progress=not args.json)
     holds = all(check.holds for check in checks)

@@ -2,13 +2,7 @@
 
 from lightning_invariant.artifact.card import Card
 from lightning_invariant.encoder.encoder import InvariantEncoder
-from lightning_invariant.encoder.export import (
-    ExportOptions,
-    Inputs,
-    Measurements,
-    export_encoder,
-    export_projection,
-)
+from lightning_invariant.encoder.export import ExportOptions, Measurements, export_encoder, export_projection
 from lightning_invariant.encoder.head import Head
 from lightning_invariant.encoder.preprocessing import Preprocessing
 
@@ -16,7 +10,6 @@ __all__ = [
     "Card",
     "ExportOptions",
     "Head",
-    "Inputs",
     "InvariantEncoder",
     "Measurements",
     "Preprocessing",

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 class BatchFunction:
     """A function from a batch to the same batch with features; it pickles, weights included.
 
-    Args:
-        encoder: What computes.
-        column: Name of the inputs; several inputs by a name each, as a tuple.
-        output: Name of the features.
-        settings: For `encode`.
+    Several inputs have a name each: `column` is a tuple then.
     """
 
     def __init__(
@@ -26,11 +22,7 @@ class BatchFunction:
         self.settings = {"progress": False, **settings}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Add features (B, K).
-
-        Args:
-            batch: Arrays, or lists of arrays or images, by name.
-        """
+        """Add features (B, K) to arrays, or lists of arrays or images, by name."""
         names = (self.column,) if isinstance(self.column, str) else self.column
         columns = tuple(_joined(batch[name]) for name in names)
         features = self.encoder.encode(columns[0] if len(columns) == 1 else columns, **self.settings)

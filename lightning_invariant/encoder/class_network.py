@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
 
 class ClassNetwork(nn.Module):
-    """The author's own network with flat latents and checked inputs; always in eval mode.
-
-    Args:
-        network: Of the author's class, its weights loaded.
-        description: The configuration's `network`.
-        inputs: Shape and dtype of each input, as in the configuration.
-        representation: Of the latents.
-    """
+    """The author's own network with flat latents and checked inputs; always in eval mode."""
 
     def __init__(
         self,
@@ -75,11 +68,7 @@ class ClassNetwork(nn.Module):
 
 
 class LatentInput(nn.Module):
-    """Takes latents in the place of a network, where a projection is shared alone.
-
-    Args:
-        representation: Of the latents.
-    """
+    """Takes latents in the place of a network, where a projection is shared alone."""
 
     dtype = None
 
@@ -97,11 +86,7 @@ class LatentInput(nn.Module):
 
 
 def class_description(network: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration says of a network that its class builds from JSON.
-
-    Raises:
-        ArtifactError: The arguments are no JSON, or the class cannot be named.
-    """
+    """What a configuration says of a network that its class builds from JSON."""
     try:
         plain = json.loads(json.dumps(dict(arguments), allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -115,11 +100,7 @@ def class_description(network: nn.Module, arguments: Mapping[str, Any]) -> dict[
 
 
 def class_state(network: nn.Module) -> dict[str, Tensor]:
-    """Plain copies of the state, without what is made of the weights in eval mode only.
-
-    Raises:
-        ArtifactError: An entry is no tensor of a known type.
-    """
+    """Plain copies of the state, without what is made of the weights in eval mode only."""
     state = escnn_modules.without_derived(network, network.state_dict())
     for name, value in state.items():
         if not isinstance(value, Tensor) or value.dtype not in DTYPE_NAMES or value.layout != torch.strided:
@@ -132,13 +113,10 @@ def class_state(network: nn.Module) -> dict[str, Tensor]:
 def build_network(
     description: Mapping[str, Any], tensors: Mapping[str, Tensor], made: Factory | None, *, trust_remote_code: bool
 ) -> nn.Module:
-    """The author's network with the weights of an artefact, strictly.
+    """The author's network with exactly the weights of an artefact.
 
-    Args:
-        description: The configuration's `network`.
-        tensors: Exactly its state.
-        made: The class, a function of its arguments, or an instance, from the caller; None to import the class.
-        trust_remote_code: Whether the caller allows that import.
+    It is made from what the caller gave: the class, a function of its arguments, or an instance. Without that the class
+    is imported, if the caller allows it.
 
     Raises:
         ArtifactError: Neither a class nor that permission, no such class, or weights that do not fit.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_invariant.artifact.config import NO_KIND
-from lightning_invariant.artifact.graph.meta_run import MAX_COUNT, count
+from lightning_invariant.artifact.graph.meta_run import MAX_COUNT, count, tensors_in
 from lightning_invariant.artifact.schema import MAX_SIDE, MAX_SIZE
 from lightning_invariant.encoder.tables import load_tables
 from lightning_invariant.errors import ArtifactError
@@ -26,19 +26,15 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**28
 """Largest single tensor that a projection is built from."""
+MAX_OPERATORS = 100_000
+"""Most operations that a projection is built with."""
 FEW = 2**12
 """Operations on so few numbers, sizes included, are not looked at before they are done."""
 _META = torch.device("meta")
 
 
 def describe(inputs: Sequence[Mapping[str, Any]], dtype: str, projection: Projection) -> dict[str, Any]:
-    """Return a JSON-able description of inputs, latents and projection.
-
-    Args:
-        inputs: Shape and dtype of each input; names stand for axes of any length.
-        dtype: Of the latents.
-        projection: From latents to features.
-    """
+    """Return a JSON-able description of inputs, latents and projection."""
     size = projection.representation.size
     return {
         "inputs": [dict(spec) for spec in inputs],
@@ -54,12 +50,10 @@ def describe(inputs: Sequence[Mapping[str, Any]], dtype: str, projection: Projec
 def rebuild_projection(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor] | None, certificate: Mapping[str, Any] | None = None
 ) -> Projection:
-    """Build the projection that an untrusted configuration describes.
+    """Build the projection that an untrusted configuration, which passed the schema, describes.
 
-    Args:
-        config: It passed the schema.
-        tensors: Those of the file, which the projection gets; None to look at the description alone.
-        certificate: What was measured, whose guarantee is looked at too.
+    It gets the tensors of the file where they are given, and its guarantee must hold what configuration and certificate
+    claim.
 
     Raises:
         ArtifactError: Configuration and tensors do not fit together, more is claimed than holds, or the settings ask
@@ -96,11 +90,7 @@ def rebuild_projection(
 
 
 def require_whole(artifact: Artifact) -> None:
-    """Refuse an artefact whose graph, certificate and configuration speak of different inputs or outputs.
-
-    Raises:
-        ArtifactError: With what differs.
-    """
+    """Refuse an artefact whose graph, certificate and configuration speak of different inputs or outputs."""
     config, shape = artifact.config, artifact.config["inputs"][0]["shape"]
     if artifact.graph is not None:
         graph = artifact.graph
@@ -139,15 +129,11 @@ def claims_more(declared: Guarantee, held: Guarantee) -> list[str]:
 
 
 class Limited(TorchDispatchMode):
-    """A context in which untrusted settings cannot ask for more memory or computation than a projection needs.
-
-    Raises:
-        ArtifactError: Inside, before the first operation that would.
-    """
+    """A context in which untrusted settings cannot ask for more memory or computation than a projection needs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.count, self.operators = 0, 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -155,6 +141,12 @@ class Limited(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        self.operators += 1
+        if self.operators > MAX_OPERATORS:
+            raise ArtifactError(
+                f"Expected a projection that is built with at most {MAX_OPERATORS} operations but this one takes more; "
+                "the settings are refused."
+            )
         if not func.is_view and math.prod(_sizes([*args, *kwargs.values()])) > FEW:
             self._charge(func, args, kwargs)
         return func(*args, **kwargs)
@@ -166,7 +158,7 @@ class Limited(TorchDispatchMode):
             result = func(*bare, **(_bare(kwargs) | away))
         except (RuntimeError, NotImplementedError):  # its size depends on values, or the operator says what is wrong
             return
-        largest = max((t.numel() * t.element_size() for t in _leaves(result)), default=0)
+        largest = max((t.nbytes for t in tensors_in(result)), default=0)
         self.count += count(func, bare, kwargs, result)
         if largest > MAX_BYTES or self.count > MAX_COUNT:
             raise ArtifactError(
@@ -191,12 +183,6 @@ def _bare(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _bare(inner) for key, inner in value.items()}
     return type(value)(map(_bare, value)) if type(value) in (list, tuple) else value
-
-
-def _leaves(value: Any) -> Iterator[Tensor]:
-    for entry in value if isinstance(value, (list, tuple)) else [value]:
-        if isinstance(entry, Tensor):
-            yield entry
 
 
 def _require(holds: bool, wanted: str, got: Any) -> None:

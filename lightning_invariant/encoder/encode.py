@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,45 +29,46 @@ if TYPE_CHECKING:
 class Request(NamedTuple):
     """How to encode; see `InvariantEncoder.encode`."""
 
-    batch_size: int = 256
-    device: torch.device | str | None = None
-    output: str | os.PathLike[str] = "numpy"
-    latents: bool = False
-    normalize: bool = False
-    preprocess: bool | None = None
-    num_workers: int = 0
-    num_processes: int = 1
-    progress: bool = True
+    batch_size: int
+    device: torch.device | str | None
+    latents: bool
+    normalize: bool
+    preprocess: bool | None
+    num_workers: int
+    num_processes: int
 
 
-def encode(encoder: InvariantEncoder, data: Any, request: Request) -> Any:
+def encode(
+    encoder: InvariantEncoder, data: Any, request: Request, output: str | os.PathLike[str], *, progress: bool
+) -> Any:
     """Compute features of data; arguments, result and errors as in `InvariantEncoder.encode`."""
     if request.batch_size < 1 or request.num_processes < 1:
         raise ValueError(
             f"Expected a batch_size and num_processes of at least 1 but got {request.batch_size} and "
             f"{request.num_processes}."
         )
-    _require_other_file(data, request.output)
-    samples = open_samples(data, encoder, request.batch_size, request.num_workers)
-    count = encoder.config["latent_size"] if request.latents else encoder.projection.out_features
-    broken = _Broken()
-    with ExitStack() as stack:
-        shown = request.progress
-        bar = stack.enter_context(progress_bar("Encoding", samples.length) if shown else nullcontext(lambda n: None))
-        output = stack.enter_context(open_output(request.output, samples.length, count, encoder.dtype))
-        for batch, features in _computed(encoder, samples, request):
-            broken.look(features)
-            output.add(features, batch.labels, batch.names)
-            bar(len(features))
-    broken.tell()
-    result = output.result()
-    return result[0] if samples.single and not isinstance(result, Path) else result
-
-
-def _require_other_file(data: Any, output: str | os.PathLike[str]) -> None:
     is_path = isinstance(data, (str, Path)) and output not in ("numpy", "torch")
     if is_path and Path(data).resolve() == Path(output).resolve():
         raise ArtifactError(f"Expected another file than the input {data} as output; it would be replaced.")
+    samples = open_samples(data, encoder, request.batch_size, request.num_workers)
+    count = encoder.config["latent_size"] if request.latents else encoder.projection.out_features
+    rows = broken = first = 0
+    bar = progress_bar("Encoding", samples.length) if progress else nullcontext(lambda n: None)
+    with bar as done, open_output(output, samples.length, count, encoder.dtype) as target:
+        for batch, features in _computed(encoder, samples, request):
+            if len(bad := (~features.isfinite().all(dim=1)).nonzero()):
+                first = first if broken else rows + int(bad[0])
+            broken, rows = broken + len(bad), rows + len(features)
+            target.add(features, batch.labels, batch.names)
+            done(len(features))
+    if broken:
+        warnings.warn(
+            f"{broken} of {rows} rows of features are NaN or infinite, row {first} first; look for NaN or infinity in "
+            "these inputs.",
+            stacklevel=3,
+        )
+    result = target.result()
+    return result[0] if samples.single and not isinstance(result, Path) else result
 
 
 def _computed(encoder: InvariantEncoder, samples: Samples, request: Request) -> Iterator[tuple[Batch, Tensor]]:
@@ -75,28 +76,37 @@ def _computed(encoder: InvariantEncoder, samples: Samples, request: Request) -> 
     if request.num_processes > 1:
         yield from _shared(encoder, samples, request)
         return
-    device = encoder.device if request.device is None else torch.device(request.device)
-    with torch.no_grad(), _placed(encoder, device):
-        waiting: tuple[Batch, Tensor] | None = None
-        for batch in samples:
-            features = _features(encoder, batch, samples.raw, device, request)
-            if waiting is not None:  # one batch is on its way back while the next is computed
+    home, waiting = encoder.device, None
+    device = home if request.device is None else torch.device(request.device)
+    try:
+        encoder.to(device)
+        with torch.no_grad():
+            for batch in samples:
+                features = _features(encoder, batch, samples, device, request)
+                if waiting is not None:  # one batch is on its way back while the next is computed
+                    yield waiting[0], waiting[1].cpu()
+                waiting = batch, features
+            if waiting is not None:
                 yield waiting[0], waiting[1].cpu()
-            waiting = batch, features
-        if waiting is not None:
-            yield waiting[0], waiting[1].cpu()
+    finally:
+        encoder.to(home)
 
 
-def _features(encoder: InvariantEncoder, batch: Batch, raw: bool, device: torch.device, request: Request) -> Tensor:
+def _features(
+    encoder: InvariantEncoder, batch: Batch, samples: Samples, device: torch.device, request: Request
+) -> Tensor:
     inputs = [_moved(x, device) for x in batch.inputs]
-    raw = raw if request.preprocess is None else request.preprocess
+    raw = samples.raw if request.preprocess is None else request.preprocess
     if raw or (request.preprocess is None and _are_bytes(inputs[0], encoder)):
         inputs[0] = encoder.preprocess(inputs[0])
     if (wanted := encoder.dtype) is not None:
         inputs = [x.to(wanted) if x.is_floating_point() else x for x in inputs]
     run = encoder.latent if request.latents else encoder
-    size = fitting_batch(encoder, inputs)
-    parts = [run(*part) for part in zip(*(x.split(size) for x in inputs), strict=True)]
+    if samples.graphs:  # nodes and edges have no common rows
+        parts = [run(*inputs)]
+    else:
+        size = fitting_batch(encoder, inputs)
+        parts = [run(*part) for part in zip(*(x.split(size) for x in inputs), strict=True)]
     features = parts[0] if len(parts) == 1 else torch.cat(parts)
     return torch.nn.functional.normalize(features, dim=1) if request.normalize else features
 
@@ -129,19 +139,6 @@ def _moved(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device)
 
 
-@contextmanager
-def _placed(encoder: InvariantEncoder, device: torch.device) -> Iterator[None]:
-    """The encoder on another device for the time."""
-    home = encoder.device
-    if device != home:
-        encoder.to(device)
-    try:
-        yield
-    finally:
-        if device != home:
-            encoder.to(home)
-
-
 def _shared(encoder: InvariantEncoder, samples: Samples, request: Request) -> Iterator[tuple[Batch, Tensor]]:
     """Parts of the data in processes of their own, in order; each gives its features by a file."""
     if not samples.parts:
@@ -149,7 +146,7 @@ def _shared(encoder: InvariantEncoder, samples: Samples, request: Request) -> It
             "Expected data of known length (a tensor, dataset, file or folder) for num_processes but got a stream; "
             "give num_workers to its loader."
         )
-    alone = request._replace(num_processes=1, progress=False)
+    alone = request._replace(num_processes=1)
     threads = max(1, torch.get_num_threads() // request.num_processes)
     with tempfile.TemporaryDirectory() as scratch:
         context = torch.multiprocessing.get_context("spawn")
@@ -175,25 +172,3 @@ def _part(
         torch.save(features, path := folder / f"{len(written)}.pt")
         written.append((batch.labels, batch.names, path))
     return written
-
-
-class _Broken:
-    """Rows of features that are no numbers."""
-
-    def __init__(self) -> None:
-        self.rows, self.count, self.first = 0, 0, 0
-
-    def look(self, features: Tensor) -> None:
-        bad = (~features.isfinite().all(dim=1)).nonzero()
-        if len(bad):
-            self.first = self.first if self.count else self.rows + int(bad[0])
-            self.count += len(bad)
-        self.rows += len(features)
-
-    def tell(self) -> None:
-        if self.count:
-            warnings.warn(
-                f"{self.count} of {self.rows} rows of features are NaN or infinite, row {self.first} first; look for "
-                "NaN or infinity in these inputs.",
-                stacklevel=4,
-            )

@@ -10,32 +10,34 @@ import torch
 from torch import nn
 
 from lightning_invariant import quotient
-from lightning_invariant.artifact.config import HEAD, NETWORK, NO_KIND, PROJECTION
-from lightning_invariant.artifact.graph import MAX_BYTES, load_graph
+from lightning_invariant.artifact.config import HEAD, MASK, NETWORK, NO_KIND, PROJECTION
+from lightning_invariant.artifact.graph import MAX_BYTES, GraphModule
 from lightning_invariant.artifact.graph.operators import DTYPES
 from lightning_invariant.encoder.class_network import ClassNetwork, LatentInput, build_network
 from lightning_invariant.encoder.description import rebuild_projection, require_whole
 from lightning_invariant.encoder.head import Head
-from lightning_invariant.encoder.masks import mask_of, most_points, require_masked, with_mask
+from lightning_invariant.encoder.masks import most_points, require_masked, with_mask
 from lightning_invariant.encoder.preprocessing import Preprocessing
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.groups import Sampled
-from lightning_invariant.hub.download import Source, read_pretrained
+from lightning_invariant.hub.download import read_pretrained
 from lightning_invariant.projections import GraphReadout
 from lightning_invariant.quotient.found import hide
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from jaxtyping import Bool, Float
     from torch import Tensor
+    from typing_extensions import Unpack
 
     from lightning_invariant.artifact import Artifact
     from lightning_invariant.artifact.graph import GraphModule
     from lightning_invariant.encoder.class_network import Factory
     from lightning_invariant.encoder.head import Prediction
     from lightning_invariant.guarantee import Guarantee
+    from lightning_invariant.hub.download import Download
     from lightning_invariant.projections import Projection
 
 
@@ -76,17 +78,12 @@ class InvariantEncoder(nn.Module):
         name: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        subfolder: str = "",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_dir: str | os.PathLike[str] | None = None,
-        token: str | bool | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | str | None = None,
         network: Factory | None = None,
         trust_remote_code: bool = False,
         max_bytes: int = MAX_BYTES,
+        **download: Unpack[Download],
     ) -> InvariantEncoder:
         """Load an encoder; nothing of the folder is unpickled, imported or executed.
 
@@ -94,12 +91,6 @@ class InvariantEncoder(nn.Module):
             name: A folder that was exported, the name of a bundled encoder (`lightning-invariant list`), or "user/name"
                 on the Hub, also as "user/name@revision" or as its address, "https://huggingface.co/user/name".
             revision: Branch, tag or commit on the Hub.
-            subfolder: Folder of the encoder inside the repository or folder.
-            cache_dir: Folder of the cache of the Hub's client.
-            local_dir: Folder to download to in place of the cache.
-            token: Token for the Hub's client.
-            force_download: Download again what is in the cache.
-            local_files_only: Use what was downloaded before.
             device: Where to put it; the CPU if None.
             dtype: Floating type of weights and inputs, such as "float16"; as exported if "auto" or None.
             network: Only for an encoder that could not be written without its class: the author's class, a function of
@@ -107,6 +98,8 @@ class InvariantEncoder(nn.Module):
             trust_remote_code: Only for such an encoder: import the class that the folder names from what is installed.
                 No folder can switch this on.
             max_bytes: Most bytes of values that a call may need at one time, weights and inputs apart.
+            **download: `subfolder`, `cache_dir`, `local_dir`, `token`, `force_download` and `local_files_only`, as for
+                the Hub's client.
 
         Raises:
             ArtifactError: There is no such folder, or a file is missing, damaged, or of another format or version; or
@@ -115,8 +108,7 @@ class InvariantEncoder(nn.Module):
             huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
         """
         wanted = as_dtype(dtype)
-        source = Source(name, revision, subfolder, cache_dir, local_dir, token)
-        artifact = read_pretrained(source, force_download=force_download, local_files_only=local_files_only)
+        artifact = read_pretrained(name, revision, **download)
         encoder = cls.from_artifact(artifact, network=network, trust_remote_code=trust_remote_code, max_bytes=max_bytes)
         return encoder.to(device=device, dtype=wanted)
 
@@ -138,13 +130,13 @@ class InvariantEncoder(nn.Module):
         config = artifact.config
         require_whole(artifact)
         projection = rebuild_projection(config, artifact.below(PROJECTION), artifact.certificate)
-        require_masked(config["inputs"], mask_of(config), projection)
+        require_masked(config["inputs"], config.get(MASK), projection)
         if artifact.graph is not None:
             if network is not None:
                 raise ArtifactError(
                     "Expected no network= since this encoder holds its network as a graph; leave it out."
                 )
-            body = load_graph(dict(artifact.graph), artifact.below(NETWORK), max_bytes)
+            body = GraphModule(dict(artifact.graph), artifact.below(NETWORK), max_bytes)
         elif config["network"]["kind"] == NO_KIND:
             body = LatentInput(projection.representation)
         else:
@@ -177,26 +169,22 @@ class InvariantEncoder(nn.Module):
         Raises:
             GraphError: The input has another rank, size or dtype.
         """
-        given, index = self._with_mask(inputs, mask), mask_of(self.config)
+        given, index = self._with_mask(inputs, mask), self.config.get(MASK)
         if isinstance(self.projection, GraphReadout):
             index = len(given) - 1
-        if self._several(given):
+        sampled = isinstance(self.projection.representation.group, Sampled)
+        # An encoder of sampled transforms may get several of each input.
+        if sampled and [x.dim() for x in given] == [len(spec["shape"]) + 1 for spec in self.config["inputs"]]:
             count, copies = given[0].shape[:2]
             return self.projection(self.network(*(x.flatten(0, 1) for x in given)).unflatten(0, (count, copies)))
         return self.projection.single(self.network(*given), *([] if index is None else [given[index]]))
-
-    def _several(self, inputs: Sequence[Tensor]) -> bool:
-        """Whether each input comes in several transforms, (B, K, ...), as an encoder of sampled ones takes them."""
-        sampled = isinstance(self.projection.representation.group, Sampled)
-        ranks = [len(spec["shape"]) + 1 for spec in self.config["inputs"]]
-        return sampled and [x.dim() for x in inputs] == ranks
 
     def latent(self, *inputs: Tensor, mask: Bool[Tensor, "B n"] | None = None) -> Float[Tensor, "B D"]:
         """Compute raw latents, which the group transforms; use the features unless you handle that yourself.
 
         Numbers of points that do not exist are 0.
         """
-        given, index = self._with_mask(inputs, mask), mask_of(self.config)
+        given, index = self._with_mask(inputs, mask), self.config.get(MASK)
         z, representation = self.network(*given), self.projection.representation
         return z if index is None else hide(representation, representation.flatten(z), given[index])
 
@@ -306,10 +294,8 @@ class InvariantEncoder(nn.Module):
         """
         from lightning_invariant.encoder.encode import Request, encode
 
-        request = Request(
-            batch_size, device, output, latents, normalize, preprocess, num_workers, num_processes, progress
-        )
-        return encode(self, data, request)
+        request = Request(batch_size, device, latents, normalize, preprocess, num_workers, num_processes)
+        return encode(self, data, request, output, progress=progress)
 
     def as_transformer(self, **settings: Any) -> Any:
         """Return a scikit-learn transformer: `make_pipeline(encoder.as_transformer(), LogisticRegression())`.
@@ -405,7 +391,7 @@ class InvariantEncoder(nn.Module):
 
     def _with_mask(self, inputs: tuple[Tensor, ...], mask: Tensor | None) -> tuple[Tensor, ...]:
         n = most_points(self.projection)
-        return with_mask(inputs, mask, mask_of(self.config), count=len(self.config["inputs"]), n=n or 0)
+        return with_mask(inputs, mask, self.config.get(MASK), count=len(self.config["inputs"]), n=n or 0)
 
     def _latents_of(self, what: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Flat latents of two batches."""

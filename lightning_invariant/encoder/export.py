@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -18,18 +18,19 @@ from lightning_invariant.artifact.config import HEAD, NETWORK, NO_KIND, PROJECTI
 from lightning_invariant.artifact.folder import Beside, check_target, read_artifact, write_artifact
 from lightning_invariant.artifact.graph import MAX_BYTES, export_graph
 from lightning_invariant.artifact.graph.operators import DTYPE_NAMES
+from lightning_invariant.artifact.graph.record import input_specs
 from lightning_invariant.artifact.readme import merged, read_card
 from lightning_invariant.artifact.schema import LONGEST_REASON
-from lightning_invariant.artifact.tensors import SHARD_BYTES
 from lightning_invariant.encoder.class_network import class_description, class_state
 from lightning_invariant.encoder.description import describe
 from lightning_invariant.encoder.encoder import InvariantEncoder
 from lightning_invariant.encoder.masks import require_masked
 from lightning_invariant.encoder.onnx_model import onnx_model
+from lightning_invariant.encoder.parity_check import live_features, require_close
 from lightning_invariant.errors import ArtifactError, GraphError
 from lightning_invariant.guests import escnn_modules
 from lightning_invariant.metrics.certificate import Certificate, finite
-from lightning_invariant.projections import GraphReadout, Projection
+from lightning_invariant.projections import Projection
 
 if TYPE_CHECKING:
     import os
@@ -39,23 +40,6 @@ if TYPE_CHECKING:
     from lightning_invariant.encoder.head import Head
     from lightning_invariant.encoder.preprocessing import Preprocessing
     from lightning_invariant.probes.probe import Kind
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the network takes, beyond the shapes of an example.
-
-    Args:
-        dynamic: For each input its axes of any length, with names; axis 0 as "batch" if None. Two axes of one name
-            have the same length.
-        mask: Which of several inputs says, of padded sets, which points exist: booleans (B, n), which the projection
-            gets too. None if there is none.
-        preprocessing: From raw pixels to what the network takes, for whoever pulls the encoder.
-    """
-
-    dynamic: Sequence[Mapping[int, str]] | None = None
-    mask: int | None = None
-    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True)
@@ -80,19 +64,27 @@ class Measurements:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How an artefact is written.
+    """What the network takes, and what goes with it.
 
     Args:
+        head: A probe fitted on the features (`Head.from_probe`), so that the encoder classifies or predicts.
+        dynamic: For each input its axes of any length, with names; axis 0 as "batch" if None. Two axes of one name
+            have the same length.
+        mask: Which of several inputs says, of padded sets, which points exist: booleans (B, n), which the projection
+            gets too. None if there is none.
+        preprocessing: From raw pixels to what the network takes, for whoever pulls the encoder.
         arguments: JSON-able arguments that the network's class is built from. Where the network cannot be written
             without its class, class path and arguments are published instead; without them that is refused.
-        onnx: Whether `model.onnx` stands beside the other files, for programs without Python; needs the extra `onnx`.
-        shard_bytes: Most bytes of tensors in one file.
+        onnx: Whether to write `model.onnx` too, for programs without Python; needs the extra `onnx`.
         max_bytes: Most bytes of values that the network may need at one time, for the batch of the example.
     """
 
+    head: Head | None = None
+    dynamic: Sequence[Mapping[int, str]] | None = None
+    mask: int | None = None
+    preprocessing: Preprocessing | None = None
     arguments: Mapping[str, Any] | None = None
     onnx: bool = False
-    shard_bytes: int = SHARD_BYTES
     max_bytes: int = MAX_BYTES
 
 
@@ -102,8 +94,6 @@ def export_encoder(
     projection: Projection,
     example: Tensor | tuple[Tensor, ...],
     *,
-    inputs: Inputs | None = None,
-    head: Head | None = None,
     measured: Measurements | None = None,
     card: Card | None = None,
     options: ExportOptions | None = None,
@@ -115,11 +105,9 @@ def export_encoder(
         network: From inputs to latents in a layout of the projection's representation, in eval mode; left as it is.
         projection: From latents to features.
         example: A batch of at least two inputs on the network's device; several tensors as a tuple.
-        inputs: Axes of any length, mask and preprocessing.
-        head: A probe fitted on the features (`Head.from_probe`), so that the encoder classifies or predicts.
         measured: What was measured.
         card: Name, licence and more for the model card.
-        options: Arguments of the class, ONNX, sizes.
+        options: Head, mask, preprocessing, ONNX and more.
 
     Returns:
         The encoder as loaded from what was written, on the CPU.
@@ -130,39 +118,37 @@ def export_encoder(
         LatentError: The network's latents do not fit the representation.
         GraphError: The network cannot be written as a class-free graph, and no arguments for its class are given.
     """
-    inputs, options = inputs or Inputs(), options or ExportOptions()
+    measured, card, options = measured or Measurements(), card or Card(), options or ExportOptions()
     check_target(folder)
     _require_known(projection)
     columns = example if isinstance(example, tuple) else (example,)
     specs = [{"shape": list(x.shape), "dtype": DTYPE_NAMES.get(x.dtype)} for x in columns]
-    require_masked(specs, inputs.mask, projection)
-    features, kind = _live_features(network, projection, columns, inputs.mask)
-    recorded = _record(network, projection, columns, inputs.dynamic, options)
-    preprocessing = inputs.preprocessing
+    require_masked(specs, options.mask, projection)
+    if any(part.training for part in network.modules()):
+        raise ArtifactError("Expected a network in eval mode but a part of it is in training mode; call .eval() first.")
+    features, kind = live_features(network, projection, columns, options.mask)
+    description, inputs, graph, weights = _record(network, projection, columns, options)
+    preprocessing = options.preprocessing
     config = {
-        **describe(recorded.inputs, DTYPE_NAMES[kind], projection),
-        "network": recorded.description,
+        **describe(inputs, DTYPE_NAMES[kind], projection),
+        "network": description,
         "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
-        "mask": inputs.mask,
+        "mask": options.mask,
     }
-    artifact = _artifact(config, projection, head, measured or Measurements(), card or Card())
-    artifact = Artifact(
-        artifact.config,
-        recorded.graph,
-        {**{f"{NETWORK}{key}": tensor for key, tensor in recorded.tensors.items()}, **artifact.tensors},
-        artifact.certificate,
-    )
-    built = {"network": type(network) if recorded.graph is None else None, "max_bytes": options.max_bytes}
+    beside = _artifact(config, projection, options.head, measured, card)
+    tensors = {f"{NETWORK}{key}": tensor for key, tensor in weights.items()}
+    artifact = Artifact(beside.config, graph, {**tensors, **beside.tensors}, beside.certificate)
+    built = {"network": type(network) if graph is None else None, "max_bytes": options.max_bytes}
     model = onnx_model(InvariantEncoder.from_artifact(artifact, **built), columns) if options.onnx else None
     loaded = []
 
     def check(fresh: Path) -> None:
         # The folder is our own and new, so that its files can be mapped.
         loaded.append(InvariantEncoder.from_artifact(read_artifact(fresh, mapped=True), **built))
-        _require_equal(features, loaded[0].to(columns[0].device), columns)
+        with torch.no_grad():
+            require_close("the example", loaded[0].to(columns[0].device)(*columns), features)
 
-    beside = _beside(folder, artifact, projection, card or Card(), measured or Measurements(), model)
-    write_artifact(folder, artifact, beside, check=check, shard_bytes=options.shard_bytes)
+    write_artifact(folder, artifact, _beside(folder, artifact, projection, measured, card, model), check=check)
     loaded[0].folder = Path(folder)
     return loaded[0].cpu()
 
@@ -190,15 +176,12 @@ def export_projection(
     Raises:
         ArtifactError: The folder cannot be written, or the projection is not one of this package.
     """
+    measured, card = measured or Measurements(), card or Card()
     _require_known(projection)
     spec = {"shape": ["batch", projection.representation.size], "dtype": "float32"}
-    config = {
-        **describe([spec], "float32", projection),
-        "network": {"kind": NO_KIND},
-        "preprocessing": None,
-    }
-    artifact = _artifact(config, projection, head, measured or Measurements(), card or Card())
-    beside = _beside(folder, artifact, projection, card or Card(), measured or Measurements(), None)
+    config = {**describe([spec], "float32", projection), "network": {"kind": NO_KIND}, "preprocessing": None}
+    artifact = _artifact(config, projection, head, measured, card)
+    beside = _beside(folder, artifact, projection, measured, card, None)
     write_artifact(folder, artifact, beside, check=lambda fresh: (InvariantEncoder.from_pretrained(fresh), None)[1])
     return InvariantEncoder.from_pretrained(folder)
 
@@ -233,34 +216,22 @@ def _beside(
     folder: str | os.PathLike[str],
     artifact: Artifact,
     projection: Projection,
-    card: Card,
     measured: Measurements,
+    card: Card,
     onnx: bytes | None,
 ) -> Beside:
-    title = Path(folder).absolute().name or "encoder"
+    card = replace(card, name=card.name or Path(folder).absolute().name)
     numbers = {key: float(value) for key, value in measured.numbers.items()}
-    text = model_card(
-        card, title, artifact.config, projection, numbers, _versions(), onnx=onnx is not None, missing=measured.missing
-    )
+    said = {"onnx": onnx is not None, "missing": measured.missing}
+    text = model_card(card, artifact.config, projection, numbers, _versions(), **said)
     return Beside(merged(text, read_card(folder)), card.figure, onnx)
 
 
-class _Recorded(NamedTuple):
-    """A network as it is written: its graph, or None and what its class needs."""
-
-    description: dict[str, Any]
-    inputs: list[dict[str, Any]]
-    graph: dict[str, Any] | None
-    tensors: dict[str, Tensor]
-
-
 def _record(
-    network: nn.Module,
-    projection: Projection,
-    example: tuple[Tensor, ...],
-    dynamic: Sequence[Mapping[int, str]] | None,
-    options: ExportOptions,
-) -> _Recorded:
+    network: nn.Module, projection: Projection, example: tuple[Tensor, ...], options: ExportOptions
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None, dict[str, Tensor]]:
+    """What is written of a network: its description, inputs, graph, or None where its class is needed, and tensors."""
+    dynamic = options.dynamic
     try:
         with torch.no_grad():
             traced = escnn_modules.plain(_Rows(network, projection))
@@ -271,12 +242,9 @@ def _record(
                 f"{error} With ExportOptions(arguments=...) for its class, its path and weights are published instead."
             ) from error
         axes = [{0: "batch"} for _ in example] if dynamic is None else dynamic
-        inputs = [
-            {"shape": [named.get(axis, size) for axis, size in enumerate(x.shape)], "dtype": DTYPE_NAMES[x.dtype]}
-            for x, named in zip(example, axes, strict=True)
-        ]
-        return _Recorded(class_description(network, options.arguments), inputs, None, class_state(network))
-    return _Recorded({"kind": "graph"}, recorded.graph["inputs"], recorded.graph, recorded.tensors)
+        described = class_description(network, options.arguments)
+        return described, input_specs(example, axes), None, class_state(network)
+    return {"kind": "graph"}, recorded.graph["inputs"], recorded.graph, recorded.tensors
 
 
 class _Rows(nn.Module):
@@ -293,43 +261,11 @@ class _Rows(nn.Module):
         return self.flatten(escnn_modules.plain_output(self.encoder(*x)))
 
 
-def _live_features(
-    network: nn.Module, projection: Projection, example: tuple[Tensor, ...], mask: int | None
-) -> tuple[Float[Tensor, "B K"], torch.dtype]:
-    if any(part.training for part in network.modules()):
-        raise ArtifactError("Expected a network in eval mode but a part of it is in training mode; call .eval() first.")
-    with torch.no_grad():
-        latents = escnn_modules.plain_output(network(*(x.clone() for x in example)))
-        if not isinstance(latents, Tensor):
-            raise ArtifactError(
-                f"Expected a network that returns a tensor of latents but got {type(latents).__name__}; "
-                "wrap it in a module that returns the latents alone."
-            )
-        place = next((tensor.device for tensor in projection.state_dict().values()), latents.device)
-        index = len(example) - 1 if isinstance(projection, GraphReadout) else mask
-        beside = [] if index is None else [example[index].to(place)]
-        return projection.single(latents.to(place), *beside), latents.dtype
-
-
 def _require_known(projection: Projection) -> None:
     if Projection.registry.get(type(projection).__name__) is not type(projection):
         raise ArtifactError(
-            f"Expected a projection of lightning_invariant but got {type(projection).__name__}; "
-            "whoever pulls the encoder could not rebuild it."
-        )
-
-
-def _require_equal(features: Tensor, loaded: InvariantEncoder, example: tuple[Tensor, ...]) -> None:
-    with torch.no_grad():
-        again = loaded(*example).to(features)
-    if not torch.isfinite(features).all():
-        raise ArtifactError("Expected finite features of the example but got NaN or infinity; nothing was written.")
-    scale = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)
-    difference = float((features - again).abs().max() / scale)
-    if not difference <= (tolerance := torch.finfo(features.dtype).eps ** 0.5):
-        raise ArtifactError(
-            f"Expected the exported encoder to give the live features within {tolerance:.2g} but they differ by "
-            f"{difference:.2g}, relative to the largest; nothing was written."
+            f"Expected a registered projection but got {type(projection).__name__}, which nobody who pulls the encoder "
+            "could rebuild; declare it as class Name(Projection, register=True)."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,9 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 class Images(Dataset[tuple[Tensor, str]]):
-    """Images, in the channels that an encoder takes.
+    """Images, paths or those of Pillow, in the channels that an encoder takes.
 
-    Args:
-        images: Paths, or images of Pillow.
-        encoder: Says how many channels, and which size where its preprocessing sets none.
-        folder: What names of files are relative to.
-
-    Raises:
-        ArtifactError: The encoder takes no images, or Pillow is not installed.
+    The encoder says which size they get where its preprocessing sets none; `folder` is what names are relative to.
     """
 
     def __init__(self, images: Sequence[Any], encoder: InvariantEncoder, folder: Path | None = None) -> None:
@@ -46,7 +41,7 @@ class Images(Dataset[tuple[Tensor, str]]):
         if encoder.preprocessing is None:
             raise ArtifactError(
                 "Expected an encoder with recorded preprocessing but this one was exported without; give tensors that "
-                "were prepared as in its training, or export it with Inputs(preprocessing=...)."
+                "were prepared as in its training, or export it with ExportOptions(preprocessing=...)."
             )
         self.mode = _MODES[shape[1]]
         fixed = [size for size in shape[2:] if isinstance(size, int)]
@@ -56,8 +51,8 @@ class Images(Dataset[tuple[Tensor, str]]):
 
     def part(self, start: int, end: int) -> Images:
         """Some of them."""
-        part = object.__new__(Images)
-        part.__dict__.update(self.__dict__ | {"images": self.images[start:end]})
+        part = copy.copy(self)
+        part.images = self.images[start:end]
         return part
 
     def __len__(self) -> int:
@@ -73,11 +68,7 @@ class Images(Dataset[tuple[Tensor, str]]):
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Return the images of a folder and its subfolders by name.
-
-    Raises:
-        ArtifactError: There are none.
-    """
+    """Return the images of a folder and its subfolders by name."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
     if not paths:
         raise ArtifactError(f"Expected images ({', '.join(ENDINGS)}) in {folder} but found none.")
@@ -85,11 +76,7 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def collate(items: list[tuple[Tensor, str]]) -> tuple[Tensor, list[str] | None]:
-    """Join images of one size to a batch, with the names of their files where they come from files.
-
-    Raises:
-        ArtifactError: Images of different sizes.
-    """
+    """Join images of one size to a batch, with the names of their files where they come from files."""
     if len({tuple(x.shape) for x, _ in items}) > 1:
         raise ArtifactError("Expected images of one size, since this encoder fixes none; use batch_size=1.")
     names = [name for _, name in items]
@@ -100,14 +87,7 @@ def pixels(image: Any, mode: str) -> Tensor:
     """Return the pixels of an image of Pillow as floats from 0 to 255, shape (C, H, W).
 
     Images are turned as their EXIF orientation says, transparent pixels become white unless the network takes an alpha
-    channel, and 16 bits a channel keep their range.
-
-    Args:
-        image: Of Pillow.
-        mode: "L", "RGB" or "RGBA".
-
-    Raises:
-        ArtifactError: Pixels of an unknown kind.
+    channel (mode "RGBA", not "L" or "RGB"), and 16 bits a channel keep their range.
     """
     from PIL import Image, ImageOps
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_invariant.artifact.config import MASK
+from lightning_invariant.artifact.config import MASK, input_names
 from lightning_invariant.batch import INPUT_KEYS, LABEL_KEYS
 from lightning_invariant.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 ENDINGS = (".npy", ".npz", ".parquet", ".safetensors")
@@ -26,22 +25,16 @@ def read_inputs(path: Path, count: int = 1, mask: int | None = None) -> tuple[li
 
     The first input is the array of a usual name (x, inputs, images, ...) or the only one; several are x0, x1, ... A
     mask is the array "mask".
-
-    Args:
-        path: The file.
-        count: How many inputs the network takes.
-        mask: Which of them is a mask; None if none is.
-
-    Raises:
-        ArtifactError: The file cannot be read, or holds no such arrays.
     """
     arrays = read_arrays(path)
     labels = take_labels(arrays, keep=count)
-    names = _names(arrays, count if mask is None else count - 1)
-    if mask is not None:
-        names.insert(mask, MASK)
+    names = input_names(count, mask)
+    if "x" in names:
+        others = [key for key in arrays if key != MASK]
+        known = next((key for key in INPUT_KEYS if key in arrays), others[0] if len(others) == 1 else "x")
+        names[names.index("x")] = known
     if missing := [name for name in names if name not in arrays]:
-        wanted = ", ".join(name if name != "None" else " or ".join(INPUT_KEYS) for name in missing)
+        wanted = ", ".join(name if name != "x" else " or ".join(INPUT_KEYS) for name in missing)
         raise ArtifactError(f"Expected an array named {wanted} in {path} but got {sorted(arrays)}; rename the inputs.")
     inputs = [arrays[name] for name in names]
     if not all(x.dim() for x in inputs) or len({len(x) for x in inputs}) > 1:
@@ -59,11 +52,7 @@ def take_labels(arrays: dict[str, Tensor], keep: int = 1) -> Tensor | None:
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
-    """Read all arrays of a file by their names; that of a .npy file is "x", names of classes become numbers.
-
-    Raises:
-        ArtifactError: There is no such file, it cannot be read, or a package for it is not installed.
-    """
+    """Read all arrays of a file by their names; that of a .npy file is "x", names of classes become numbers."""
     if not path.is_file():
         raise ArtifactError(f"Expected a folder or a file of inputs but found none at {path}.")
     readers = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}
@@ -76,14 +65,6 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # readers fail in many ways on damaged files
         reason = str(error)[:300] or type(error).__name__
         raise ArtifactError(f"Expected {path} to be a {path.suffix} file but it cannot be read: {reason}.") from error
-
-
-def _names(arrays: Mapping[str, Tensor], count: int) -> list[str]:
-    if count > 1:
-        return [f"x{i}" for i in range(count)]
-    name = next((key for key in INPUT_KEYS if key in arrays), None)
-    others = [key for key in arrays if key != MASK]
-    return [others[0]] if name is None and len(others) == 1 else [str(name)]
 
 
 def _npy(path: Path) -> dict[str, Tensor]:

@@ -7,39 +7,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightning_invariant.artifact.config import MASK
 from lightning_invariant.errors import ArtifactError, GraphError
-from lightning_invariant.projections import Composition, Joined, Projection, Reduced, Spread
+from lightning_invariant.projections import Centred, Composition, Joined, Projection, Reduced, Spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def mask_of(config: Mapping[str, Any]) -> int | None:
-    """Which input is the mask; None if none is."""
-    return config.get(MASK)
-
-
 def most_points(projection: Projection) -> int | None:
     """Most points of a set, if the projection takes masks; None if it takes none."""
-    part = projection.projection if isinstance(projection, (Composition, Reduced, Spread)) else projection
-    if isinstance(part, Joined):
-        sizes = {most_points(beside) for beside in part.projections if isinstance(beside, Projection)}
+    if isinstance(projection, (Composition, Centred, Reduced, Spread)):
+        return most_points(projection.projection)
+    if isinstance(projection, Joined):
+        sizes = {most_points(beside) for beside in projection.projections if isinstance(beside, Projection)}
         return sizes.pop() if len(sizes) == 1 else None
-    return getattr(part, "n", None) if getattr(part, "ragged", False) else None
+    return getattr(projection, "n", None) if getattr(projection, "ragged", False) else None
 
 
 def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, projection: Projection) -> None:
-    """Refuse a mask that the projection does not take, or that is no mask of its points.
-
-    Args:
-        inputs: Shape and dtype of each input.
-        index: Which of them is the mask; None if none is.
-        projection: From latents to features.
-
-    Raises:
-        ArtifactError: With what it should be.
-    """
+    """Refuse a mask (an index of the inputs) that the projection does not take, or that is no mask of its points."""
     if index is None:
         return
     if (n := most_points(projection)) is None:
@@ -56,17 +42,9 @@ def require_masked(inputs: Sequence[Mapping[str, Any]], index: int | None, proje
 def with_mask(
     inputs: tuple[Tensor, ...], mask: Tensor | None, index: int | None, *, count: int, n: int
 ) -> tuple[Tensor, ...]:
-    """All inputs of the network.
+    """All `count` inputs of the network, with a mask of `n` points at `index`, unless that is None.
 
-    Args:
-        inputs: As the caller gave them, with the mask in its place or without it.
-        mask: The mask by name; where it is given in neither way, all points exist.
-        index: Its place; None if the network takes none.
-        count: How many inputs the network takes.
-        n: Most points of a set.
-
-    Raises:
-        GraphError: A mask for a network that takes none, or a mask twice.
+    The caller gave it in its place or by name; where it is given in neither way, all points exist.
     """
     if index is None:
         if mask is not None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.artifact.config import input_names
+from lightning_invariant.artifact.config import MASK, input_names
 from lightning_invariant.artifact.graph.operators import DTYPES
-from lightning_invariant.encoder.masks import mask_of
 from lightning_invariant.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ INSTALL = 'pip install "lightning-invariant[onnx]"'
 OUTPUTS = ("features", "latents")
 LARGEST = 2 * 10**9
 """Most bytes of weights: one file of the format holds no more."""
-_NOISY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class OnnxError(ArtifactError):
@@ -33,23 +31,16 @@ class OnnxError(ArtifactError):
 
 
 def require_packages() -> None:
-    """See that what writes ONNX is installed.
-
-    Raises:
-        OnnxError: It is not.
-    """
+    """See that what writes ONNX is installed."""
     if missing := [package for package in ("onnx", "onnxscript") if find_spec(package) is None]:
         raise OnnxError(f"Expected {' and '.join(missing)} to be installed to write ONNX: {INSTALL}.")
 
 
 def onnx_model(encoder: InvariantEncoder, example: tuple[Tensor, ...] | None = None) -> bytes:
-    """The encoder as one ONNX file: inputs as in its configuration, outputs `features` and `latents`.
+    """The encoder, on the CPU, as one ONNX file: inputs as in its configuration, outputs `features` and `latents`.
 
-    Named axes have any length. Where ONNX Runtime is installed its numbers are compared with the encoder's.
-
-    Args:
-        encoder: On the CPU.
-        example: Inputs, each named axis of length 2 or more; made up if None.
+    Named axes have any length; in an example that is 2 or more. Where ONNX Runtime is installed its numbers are
+    compared with the encoder's.
 
     Raises:
         OnnxError: A package is missing, ONNX has no such operator, the model is too large, or ONNX Runtime
@@ -89,7 +80,7 @@ def _exported(encoder: InvariantEncoder, inputs: tuple[Tensor, ...]) -> bytes:
                 inputs,
                 dynamo=True,
                 dynamic_shapes=(shapes,),
-                input_names=input_names(len(specs), mask_of(encoder.config)),
+                input_names=input_names(len(specs), encoder.config.get(MASK)),
                 output_names=list(OUTPUTS),
                 verbose=False,
             )
@@ -174,14 +165,11 @@ def _example(specs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's remarks on packages that it does not need."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
+    disabled = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
         try:
-            for logger in loggers:
-                logger.setLevel(logging.ERROR)
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(disabled)

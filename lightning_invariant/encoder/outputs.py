@@ -1,15 +1,15 @@
-"""Where features go: into memory, or into a file that is written batch by batch and appears when it is complete."""
+"""Where features go: into memory, or into a file that appears when it is complete."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
+import shutil
 import struct
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -19,51 +19,30 @@ from lightning_invariant.errors import ArtifactError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FILES = (".npy", ".npz", ".parquet", ".safetensors")
 ROW_GROUP = 4096
 """Most rows of one row group of a Parquet file."""
-_HEADER = 1024
-"""Bytes kept for a header that is written last, when the number of rows is known."""
-_NPY = {torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8", torch.int64: "<i8"}
 _SAFE = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
 
 
-class Output(Protocol):
-    """Takes features batch by batch."""
-
-    def __enter__(self) -> Output: ...
-    def __exit__(self, *error: Any) -> None: ...
-
-    def add(self, features: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
-        """One more batch, features (B, K) on the CPU, labels (B,), names of files."""
-
-    def result(self) -> Any:
-        """What the caller gets."""
-
-
-def open_output(output: str | os.PathLike[str], length: int | None, size: int, dtype: torch.dtype | None) -> Output:
-    """Open an output of that name.
-
-    Args:
-        output: "numpy", "torch", or a path.
-        length: Number of rows, if known.
-        size: Numbers in a row.
-        dtype: Of the features.
-
-    Raises:
-        ArtifactError: A path of an unknown ending, a folder that is not there, or a package that is not installed.
-    """
+def open_output(
+    output: str | os.PathLike[str], length: int | None, size: int, dtype: torch.dtype | None
+) -> _Memory | _File:
+    """Open "numpy", "torch" or a path for rows of a known size, whose number may be known too."""
     if output in ("numpy", "torch"):
         return _Memory(length, size, as_numpy=output == "numpy")
     path = Path(output)
-    kinds = {".npy": _Npy, ".npz": _Npz, ".parquet": _Parquet, ".safetensors": _Safetensors}
-    if path.suffix not in kinds:
+    if path.suffix not in _WRITERS:
         raise ArtifactError(
-            f"Expected 'numpy', 'torch' or a path ending in {', '.join(FILES)} as output but got {str(output)!r}."
+            f"Expected 'numpy', 'torch' or a path ending in {', '.join(_WRITERS)} as output but got {str(output)!r}."
         )
     if not path.absolute().parent.is_dir():
         raise ArtifactError(f"Expected a folder to write {path} into but there is none; make it first.")
-    return kinds[path.suffix](path, size, dtype or torch.float32)
+    if path.suffix == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise ArtifactError('Parquet needs pyarrow: pip install "lightning-invariant[parquet]".') from error
+    return _File(path, size, dtype or torch.float32)
 
 
 class _Memory:
@@ -103,52 +82,37 @@ class _Memory:
 
 
 class _File:
-    """A file beside the target that takes its place when everything was written."""
+    """Rows in a scratch file, from which the file that was asked for is written at the end."""
 
     def __init__(self, path: Path, size: int, dtype: torch.dtype) -> None:
         self.path, self.size = path, size
         self.dtype = torch.float32 if dtype == torch.bfloat16 and path.suffix != ".safetensors" else dtype
         self.rows = 0
         self.known: list[Tensor] = []
+        self.names: list[str] = []
 
-    def __enter__(self) -> Any:
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.absolute().parent)
-        self.draft = Path(name)
-        self.file: BinaryIO = os.fdopen(handle, "wb+")
-        try:
-            self.begin()
-        except BaseException:
-            self.__exit__(ArtifactError)
-            raise
+    def __enter__(self) -> _File:
+        self.scratch = tempfile.TemporaryDirectory(prefix=f".{self.path.name}-", dir=self.path.absolute().parent)
+        self.file: BinaryIO = (Path(self.scratch.name) / "rows").open("wb+")
         return self
 
     def __exit__(self, kind: Any, *error: Any) -> None:
-        try:
+        with self.scratch, self.file:
             if kind is None:
-                self.finish()
-                self.file.close()
-                os.chmod(self.draft, 0o666 & ~_umask())
-                os.replace(self.draft, self.path)
-        finally:
-            self.file.close()
-            self.draft.unlink(missing_ok=True)
+                self.file.seek(0)
+                draft = Path(self.scratch.name) / "done"
+                with draft.open("wb") as target:
+                    _WRITERS[self.path.suffix](self, target)
+                os.replace(draft, self.path)
 
     def add(self, features: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
         self.rows += len(features)
-        if labels is not None:
-            self.known.append(labels.cpu())
-        self.write(features.to(self.dtype).contiguous(), labels, names)
-
-    def begin(self) -> None:
-        self.file.write(bytes(_HEADER))
-
-    def write(self, features: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
-        self.file.write(_raw(features))
-
-    def finish(self) -> None: ...
+        self.known += [] if labels is None else [labels.cpu()]
+        self.names += names or []
+        self.file.write(_raw(features.to(self.dtype)))
 
     def labels(self) -> Tensor | None:
-        """Labels as float64 or int64, if every row has one."""
+        """Return labels as float64 or int64, if every row has one."""
         labels = torch.cat(self.known) if self.known else None
         if labels is None or len(labels) != self.rows:
             return None
@@ -158,89 +122,64 @@ class _File:
         return self.path
 
 
-class _Npy(_File):
-    """Format of NumPy, header last. Labels have no place in it."""
-
-    def finish(self) -> None:
-        self.file.seek(0)
-        self.file.write(_npy_header(self.dtype, (self.rows, self.size)))
+def _npy(done: _File, target: Any) -> None:
+    _header(target, done.dtype, (done.rows, done.size))
+    shutil.copyfileobj(done.file, target)
 
 
-class _Npz(_Npy):
-    """An archive of features and labels."""
-
-    def finish(self) -> None:
-        super().finish()
-        self.file.close()
-        features = self.draft.with_name(f"{self.draft.name}-features")
-        os.replace(self.draft, features)
-        try:
-            with zipfile.ZipFile(self.draft, "w", zipfile.ZIP_STORED) as archive:
-                archive.write(features, "features.npy")
-                if (labels := self.labels()) is not None:
-                    archive.writestr("labels.npy", _npy_header(labels.dtype, (len(labels),)) + _raw(labels))
-        finally:
-            features.unlink()
+def _npz(done: _File, target: BinaryIO) -> None:
+    with zipfile.ZipFile(target, "w") as archive:
+        with archive.open("features.npy", "w", force_zip64=True) as entry:
+            _npy(done, entry)
+        if (labels := done.labels()) is not None:
+            with archive.open("labels.npy", "w", force_zip64=True) as entry:
+                _header(entry, labels.dtype, (len(labels),))
+                entry.write(_raw(labels))
 
 
-class _Safetensors(_File):
-    """Format of safetensors, header last."""
-
-    def finish(self) -> None:
-        end = self.rows * self.size * self.dtype.itemsize
-        header = {"features": {"dtype": _SAFE[self.dtype], "shape": [self.rows, self.size], "data_offsets": [0, end]}}
-        if (labels := self.labels()) is not None:
-            offsets = [end, end + 8 * len(labels)]
-            header["labels"] = {"dtype": _SAFE[labels.dtype], "shape": [len(labels)], "data_offsets": offsets}
-            self.file.write(_raw(labels))
-        text = json.dumps(header).encode().ljust(_HEADER - 8)
-        self.file.seek(0)
-        self.file.write(struct.pack("<Q", len(text)) + text)
+def _safetensors(done: _File, target: BinaryIO) -> None:
+    end, labels = done.rows * done.size * done.dtype.itemsize, done.labels()
+    header = {"features": {"dtype": _SAFE[done.dtype], "shape": [done.rows, done.size], "data_offsets": [0, end]}}
+    if labels is not None:
+        offsets = [end, end + 8 * len(labels)]
+        header["labels"] = {"dtype": _SAFE[labels.dtype], "shape": [len(labels)], "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    target.write(struct.pack("<Q", len(text)) + text)
+    shutil.copyfileobj(done.file, target)
+    target.write(b"" if labels is None else _raw(labels))
 
 
-class _Parquet(_File):
-    """A column of lists of fixed length, labels and names of files beside it."""
+def _parquet(done: _File, target: BinaryIO) -> None:
+    import numpy as np
+    import pyarrow
+    from pyarrow import parquet
 
-    def begin(self) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet as parquet
-        except ImportError as error:
-            raise ArtifactError('Parquet needs pyarrow: pip install "lightning-invariant[parquet]".') from error
-        self.arrow, self.parquet, self.writer = pyarrow, parquet, None
-
-    def write(self, features: Tensor, labels: Tensor | None, names: Sequence[str] | None) -> None:
-        flat = self.arrow.array(features.flatten().numpy())
-        columns = {"features": self.arrow.FixedSizeListArray.from_arrays(flat, self.size)}
-        if labels is not None:
-            columns["label"] = self.arrow.array(labels.cpu().numpy())
-        if names is not None:
-            columns["file"] = self.arrow.array(list(names))
-        table = self.arrow.table(columns)
-        if self.writer is None:
-            self.writer = self.parquet.ParquetWriter(self.file, table.schema)
-        self.writer.write_table(table, row_group_size=ROW_GROUP)
-
-    def finish(self) -> None:
-        if self.writer is None:
-            self.write(torch.empty(0, self.size, dtype=self.dtype), None, None)
-        if self.writer is not None:
-            self.writer.close()
+    labels, kind, writer = done.labels(), torch.empty(0, dtype=done.dtype).numpy().dtype, None
+    for start in range(0, max(done.rows, 1), ROW_GROUP):
+        rows = slice(start, start + ROW_GROUP)
+        flat = pyarrow.array(np.frombuffer(done.file.read(ROW_GROUP * done.size * kind.itemsize), kind))
+        columns = {"features": pyarrow.FixedSizeListArray.from_arrays(flat, done.size)}
+        columns |= {} if labels is None else {"label": pyarrow.array(labels[rows].numpy())}
+        columns |= {"file": pyarrow.array(done.names[rows])} if done.names else {}
+        table = pyarrow.table(columns)
+        writer = writer or parquet.ParquetWriter(target, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
 
 
-def _raw(values: Tensor) -> bytes:
-    """Bytes of a contiguous tensor, without NumPy."""
-    values = values.contiguous()
-    return ctypes.string_at(values.data_ptr(), values.numel() * values.element_size()) if values.numel() else b""
+def _raw(values: Tensor) -> Any:
+    """Return the bytes of a tensor."""
+    flat = values.contiguous().flatten()
+    return (flat.view(torch.uint8) if flat.numel() else torch.empty(0, dtype=torch.uint8)).numpy().data
 
 
-def _npy_header(dtype: torch.dtype, shape: tuple[int, ...]) -> bytes:
-    text = f"{{'descr': '{_NPY[dtype]}', 'fortran_order': False, 'shape': {shape!r}, }}"
-    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER - 10)
-    return head + text.ljust(_HEADER - 11).encode() + b"\n"
+def _header(target: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    import numpy as np
+
+    described = np.lib.format.header_data_from_array_1_0(torch.empty(0, dtype=dtype).numpy())
+    np.lib.format.write_array_header_1_0(target, described | {"shape": shape, "fortran_order": False})
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+_WRITERS = {".npy": _npy, ".npz": _npz, ".parquet": _parquet, ".safetensors": _safetensors}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_invariant.encoder.encoder import InvariantEncoder
 from lightning_invariant.errors import ArtifactError
+from lightning_invariant.guests import escnn_modules
 from lightning_invariant.metrics import invariance_error
 from lightning_invariant.projections import GraphReadout
 
@@ -38,20 +39,20 @@ def write_parity(
     *,
     rows: bool = True,
 ) -> None:
-    """Keep inputs and what the live network makes of them.
+    """Keep inputs, on the network's device, and what the live network makes of them in a safetensors file.
 
     Args:
-        path: A safetensors file to write.
+        path: The file to write.
         network: From inputs to latents, in eval mode.
         projection: From latents to features.
-        inputs: Each input of the network, at least two rows, on its device.
+        inputs: Each input of the network, at least two rows.
         moved: The same inputs, transformed by group elements, where that is known.
         mask: Which input is a mask, which the projection gets too.
         rows: Whether inputs have rows, so that smaller batches are compared too.
     """
 
     def features(columns: Sequence[Tensor]) -> Tensor:
-        return _features(network, projection, columns, mask)
+        return live_features(network, projection, columns, mask)[0]
 
     sizes = (*(SIZES if rows else ()), len(inputs[0]))
     kept = {f"features.{size}": features([column[:size] for column in inputs]) for size in sizes}
@@ -62,11 +63,7 @@ def write_parity(
 
 
 def check_parity(path: Path, folder: Path) -> None:
-    """Load the folder in this process and compare it with the live network that it came from.
-
-    Args:
-        path: What `write_parity` wrote.
-        folder: The exported encoder.
+    """Load an exported folder in this process and compare it with the live network that it came from.
 
     Raises:
         ArtifactError: It gives other features for a batch of 1, 2 or all inputs, or another invariance error.
@@ -81,7 +78,7 @@ def check_parity(path: Path, folder: Path) -> None:
         if f"features.{size}" not in kept:
             continue
         found = encoder(*(column[:size] if size < len(inputs[0]) else column for column in inputs))
-        _require_close(f"a batch of {size}", found, kept[f"features.{size}"])
+        require_close(f"a batch of {size}", found, kept[f"features.{size}"])
     if moved:
         before = float(invariance_error(kept["features.moved"], live))
         now = float(invariance_error(encoder(*moved).detach().to(live), encoder(*inputs).detach().to(live)))
@@ -93,19 +90,32 @@ def check_parity(path: Path, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _features(network: nn.Module, projection: Projection, inputs: Sequence[Tensor], mask: int | None) -> Tensor:
-    # TF32 would differ from the processor on which the export is checked.
+def live_features(
+    network: nn.Module, projection: Projection, inputs: Sequence[Tensor], mask: int | None
+) -> tuple[Tensor, torch.dtype]:
+    """Return the features of a live network, and the type of its latents."""
+    # TF32 would differ from the processor on which an export is checked.
     with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
-        latents = network(*(column.clone() for column in inputs))
+        latents = escnn_modules.plain_output(network(*(column.clone() for column in inputs)))
+        if not isinstance(latents, Tensor):
+            raise ArtifactError(
+                f"Expected a network that returns a tensor of latents but got {type(latents).__name__}; "
+                "wrap it in a module that returns the latents alone."
+            )
+        place = next((tensor.device for tensor in projection.state_dict().values()), latents.device)
         index = len(inputs) - 1 if isinstance(projection, GraphReadout) else mask
-        return projection.single(latents, *([] if index is None else [inputs[index]]))
+        beside = [] if index is None else [inputs[index].to(place)]
+        return projection.single(latents.to(place), *beside), latents.dtype
 
 
-def _require_close(what: str, found: Tensor, live: Tensor) -> None:
+def require_close(what: str, found: Tensor, live: Tensor) -> None:
+    """Refuse features of a loaded encoder that differ from the live ones by more than rounding."""
+    if not torch.isfinite(live).all():
+        raise ArtifactError(f"Expected finite features of {what} but got NaN or infinity; the export is refused.")
     tolerance = torch.finfo(live.dtype).eps ** 0.5
     difference = float((found.detach().to(live) - live).abs().max() / live.abs().max().clamp_min(1e-30))
     if not difference <= tolerance:
         raise ArtifactError(
             f"Expected the exported encoder to give the live features of {what} within {tolerance:.2g} but they differ "
-            f"by {difference:.2g}, relative to the largest; nothing was uploaded."
+            f"by {difference:.2g}, relative to the largest; the export is refused."
         )

@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Gives a function that is told how many more are done.
-
-    Args:
-        what: What is being done.
-        total: How many there are; None if nobody knows.
-    """
+    """Gives a function that is told how many more of a total, if that is known, are done."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -10,27 +10,19 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from lightning_invariant.encoder.parity_check import check_parity
 from lightning_invariant.hub.queue import Queue
 from lightning_invariant.hub.retries import ATTEMPTS
-from lightning_invariant.hub.worker import Manner, empty_queue
-
-if TYPE_CHECKING:
-    from lightning_invariant.hub.queue import Entry
-
-
-def check_entry(entry: Entry) -> None:
-    """Raise if an entry of the queue loads to other features than its live network has."""
-    check_parity(entry.parity, entry.encoder)
+from lightning_invariant.hub.worker import empty_queue
 
 
 def main(folder: str, repo_id: str) -> int:
     """Upload what goes to one repository; the exit status is 0 if nothing of it stays in the queue."""
     queue = Queue(folder)
-    manner = Manner(check_entry, wait_for_others=ATTEMPTS * 60, say=partial(_print, sys.stderr))
-    for outcome in empty_queue(queue, manner, only=repo_id):
+    say = partial(_print, sys.stderr)
+    for outcome in empty_queue(queue, check_parity, only=repo_id, wait_for_others=ATTEMPTS * 60, say=say):
         _print(sys.stdout, json.dumps(asdict(outcome)))
     return int(any(entry.target.repo_id == repo_id for entry in queue.entries()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,12 +15,15 @@ from lightning_invariant.artifact.config import MASK
 from lightning_invariant.batch import INPUT_KEYS, LABEL_KEYS
 from lightning_invariant.encoder.images import ENDINGS, Images, collate, image_paths
 from lightning_invariant.encoder.input_files import read_inputs
-from lightning_invariant.encoder.masks import mask_of
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.projections import GraphReadout
 
 if TYPE_CHECKING:
     from lightning_invariant.encoder.encoder import InvariantEncoder
+
+
+GRAPH_KEYS = ("x", "z", "pos", "edge_index", "edge_attr", "edge_weight", "batch")
+"""Attributes of a batch of PyTorch Geometric, in the order in which networks take them."""
 
 
 class Batch(NamedTuple):
@@ -41,14 +45,9 @@ class Columns(NamedTuple):
 
 
 class Samples:
-    """Batches of some data.
+    """Batches of columns, a dataset, images, a loader with its own, or any iterable of what loaders give.
 
-    Args:
-        source: Columns, a dataset, images, a loader, or any iterable of what loaders give.
-        encoder: Takes them.
-        batch_size: Inputs at one time, where the source has no batches of its own.
-        num_workers: Processes that read a dataset.
-        single: Whether the caller gave one input alone.
+    `single` says whether the caller gave one input alone, without an axis for the batch.
     """
 
     source: Any
@@ -56,16 +55,14 @@ class Samples:
     def __init__(
         self, source: Any, encoder: InvariantEncoder, batch_size: int, num_workers: int, *, single: bool = False
     ) -> None:
-        if isinstance(encoder.projection, GraphReadout):
-            raise ArtifactError(
-                "Expected an encoder of inputs with rows but this one takes nodes and edges of graphs; call it with a "
-                "batch, encoder(x, edge_index, batch), whose last input is the graph of each node."
-            )
+        self.graphs, self.specs = isinstance(encoder.projection, GraphReadout), encoder.config["inputs"]
+        if self.graphs:
+            single, source = False, _batches_of_graphs(source, batch_size, num_workers)
         self.source, self.batch_size, self.num_workers, self.single = source, batch_size, num_workers, single
-        self.count, self.mask = len(encoder.config["inputs"]), mask_of(encoder.config)
+        self.count, self.mask = len(encoder.config["inputs"]), encoder.config.get(MASK)
         self.raw = isinstance(source, Images)
-        self.parts = isinstance(source, Columns) or _is_indexed(source)
-        self.length: int | None = len(source) if self.parts else _length(source)
+        self.parts = not self.graphs and (isinstance(source, Columns) or _is_indexed(source))
+        self.length: int | None = len(source) if self.parts else None if self.graphs else _length(source)
 
     def bounds(self, count: int) -> list[tuple[int, int]]:
         """About so many parts, each of whole batches."""
@@ -75,8 +72,7 @@ class Samples:
 
     def part(self, start: int, end: int) -> Samples:
         """The samples of some rows."""
-        part = object.__new__(Samples)
-        part.__dict__.update(self.__dict__)
+        part = copy.copy(self)
         if isinstance(self.source, Columns):
             labels = None if self.source.labels is None else self.source.labels[start:end]
             part.source = Columns(tuple(x[start:end] for x in self.source.inputs), labels)
@@ -97,12 +93,17 @@ class Samples:
             loader = DataLoader(source, size, num_workers=self.num_workers, collate_fn=collate)
             yield from (Batch((x,), None, names) for x, names in loader)
         else:
-            if self.parts or isinstance(source, Dataset):
+            if self.parts or (isinstance(source, Dataset) and not self.graphs):
                 source = DataLoader(source, batch_size=size, num_workers=self.num_workers)
-            yield from map(self._read, source)
+            batches: Any = source
+            yield from map(self._read, batches)
 
     def _read(self, batch: Any) -> Batch:
         inputs: tuple[Any, ...]
+        if self.graphs:
+            graph = _tensors_of(batch, self.specs)
+            labels = getattr(batch, "y", None)
+            return Batch(graph, labels if isinstance(labels, Tensor) and labels.dim() == 1 else None, None)
         if self.count > 1:
             parts = self._in_order(batch) if isinstance(batch, Mapping) else batch
             inputs = tuple(parts[: self.count]) if isinstance(parts, Sequence) else ()
@@ -131,13 +132,11 @@ class Samples:
 
 
 def open_samples(data: Any, encoder: InvariantEncoder, batch_size: int, num_workers: int = 0) -> Samples:
-    """Read whatever the caller has.
-
-    Raises:
-        ArtifactError: Data of an unknown kind, a file that cannot be read, or a package for it is not installed.
-    """
+    """Read whatever the caller has."""
     single = False
-    if isinstance(data, (str, Path)):
+    if isinstance(encoder.projection, GraphReadout) and not isinstance(data, (str, Path)):
+        source = data
+    elif isinstance(data, (str, Path)):
         source, single = _open_path(Path(data), encoder)
     elif _is_image(data):
         source, single = Images([data], encoder), True
@@ -164,7 +163,7 @@ def _open_path(path: Path, encoder: InvariantEncoder) -> tuple[Any, bool]:
         return images, False
     if path.suffix.lower() in ENDINGS:
         return Images([path], encoder), True
-    inputs, labels = read_inputs(path, len(encoder.config["inputs"]), mask_of(encoder.config))
+    inputs, labels = read_inputs(path, len(encoder.config["inputs"]), encoder.config.get(MASK))
     return Columns(tuple(inputs), labels), False
 
 
@@ -175,6 +174,45 @@ def _columns(data: tuple[Any, ...], encoder: InvariantEncoder) -> tuple[Columns,
     if len(columns) == len(ranks) and all(x.dim() == rank - 1 for x, rank in zip(columns, ranks, strict=True)):
         return Columns(tuple(x[None] for x in columns)), True
     return Columns(columns), False
+
+
+def _batches_of_graphs(data: Any, batch_size: int, num_workers: int) -> Any:
+    """Return batches of graphs: a loader as it is, one batch alone, and a data set of single graphs in batches."""
+    if isinstance(data, Columns):
+        return [data.inputs]
+    if isinstance(data, tuple) or getattr(data, "batch", None) is not None:
+        return [data]
+    if hasattr(data, "__getitem__") and len(data) and hasattr(data[0], "edge_index"):
+        from torch_geometric.loader import DataLoader as GraphLoader  # pyright: ignore[reportMissingImports]
+
+        return GraphLoader(data, batch_size, num_workers=num_workers)
+    return data
+
+
+def _tensors_of(batch: Any, specs: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+    """Return the tensors that the network takes, by type and shape, from a tuple or a batch of PyTorch Geometric."""
+    if isinstance(batch, (tuple, list)) and len(batch) == len(specs) and all(isinstance(x, Tensor) for x in batch):
+        return tuple(batch)
+    left = {name: getattr(batch, name, None) for name in GRAPH_KEYS}
+    found = []
+    for spec in specs:
+        if spec is specs[-1]:
+            left = {"batch": left["batch"]}
+        name = next((name for name, x in left.items() if _fits(x, spec)), None)
+        if name is None:
+            raise ArtifactError(
+                f"Expected batches of graphs that hold {spec} but got {str(batch)[:200]}; give tuples of the "
+                f"{len(specs)} tensors that the network takes, the graph of each node last."
+            )
+        found.append(left.pop(name))
+    return tuple(found)
+
+
+def _fits(x: Any, spec: Mapping[str, Any]) -> bool:
+    if not isinstance(x, Tensor) or x.is_floating_point() != spec["dtype"].startswith("float"):
+        return False
+    sizes = zip(x.shape, spec["shape"], strict=False)
+    return x.dim() == len(spec["shape"]) and all(size == want for size, want in sizes if isinstance(want, int))
 
 
 def _first_view(inputs: Any) -> Any:

@@ -24,26 +24,11 @@ if TYPE_CHECKING:
 
 
 def save_encoder(
-    encoder: InvariantEncoder,
-    folder: str | os.PathLike[str],
-    *,
-    name: str | None = None,
-    repository: str | None = None,
+    encoder: InvariantEncoder, folder: str | os.PathLike[str], *, name: str | None = None, repository: str | None = None
 ) -> None:
-    """Write an artefact of the encoder as it is now.
-
-    Args:
-        encoder: As loaded, or changed since.
-        folder: Empty, new, or an earlier export.
-        name: Title of the card; the folder's name if None.
-        repository: "user/name" for the card's loading snippet.
-
-    Raises:
-        ArtifactError: The folder holds something else or cannot be written.
-    """
+    """Write an artefact of the encoder as it is now, as `InvariantEncoder.save_pretrained` does."""
     artifact = _artifact(encoder)
     measured = {k: v for k, v in encoder.certificate.get("measured", {}).items() if v is not None}
-    title = name or Path(folder).absolute().name or "encoder"
     figure, existing = read_figure(encoder.folder), read_card(folder)
     versions = {"lightning-invariant": lightning_invariant.__version__}
 
@@ -53,12 +38,13 @@ def save_encoder(
     def card(digest: str) -> str:
         unchanged = is_certified(digest)
         said = Card(
-            repository=repository,
+            name or Path(folder).absolute().name,
+            repository,
             base_model=encoder.config.get("base_model"),
             figure=figure if unchanged else None,
         )
         numbers = measured if unchanged else {}
-        return merged(model_card(said, title, artifact.config, encoder.projection, numbers, versions), existing)
+        return merged(model_card(said, artifact.config, encoder.projection, numbers, versions), existing)
 
     write_artifact(folder, artifact, Beside(card, lambda digest: figure if is_certified(digest) else None))
 

@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 
 class EncoderTransformer(TransformerMixin, BaseEstimator):
-    """Turns inputs into invariant features; nothing is fitted.
-
-    Args:
-        encoder: What computes; copies of the transformer share it.
-        settings: For `encode`.
-    """
+    """Turns inputs into invariant features; nothing is fitted, and copies share the encoder."""
 
     def __init__(self, encoder: InvariantEncoder, settings: Mapping[str, Any] | None = None) -> None:
         self.encoder, self.settings = encoder, settings

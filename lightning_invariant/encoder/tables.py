@@ -31,11 +31,7 @@ _SAMPLES = 16
 
 
 def load_tables(projection: Projection, tensors: Mapping[str, Tensor]) -> None:
-    """Give a projection, built from its settings, the tensors of an untrusted file.
-
-    Raises:
-        ArtifactError: One is missing, of another type or shape, not finite, zero throughout, or not that of the group.
-    """
+    """Give a projection, built from its settings, the tensors of an untrusted file, if they may stand there."""
     own = projection.state_dict()
     if own.keys() != tensors.keys():
         raise _refused(f"tensors {sorted(own)}", sorted(tensors))

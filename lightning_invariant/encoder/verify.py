@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invariant.encoder.masks import mask_of
+from lightning_invariant.artifact.config import MASK, input_names
 from lightning_invariant.errors import ArtifactError, GuaranteeError
 from lightning_invariant.groups import Sampled
 from lightning_invariant.groups.actions import member_action
 from lightning_invariant.metrics import equivariance_error, invariance_error
 from lightning_invariant.probes import accuracy_interval, knn_predict, ridge_fit
+from lightning_invariant.projections import GraphReadout
 from lightning_invariant.testing import assert_guarantee
 
 if TYPE_CHECKING:
@@ -40,14 +41,9 @@ Pair = tuple[Tensor, ...]
 
 
 class Check(NamedTuple):
-    """One number of a certificate, measured again.
+    """One number of a certificate, measured again; NaN if it could not be.
 
-    Attributes:
-        name: As in the certificate.
-        certified: What the certificate says; None if it says nothing.
-        measured: Now; NaN if it could not be measured.
-        limit: Largest error, or smallest accuracy, at which the certificate holds; None if it is only told.
-        holds: Whether it does.
+    `limit` is the largest error, or smallest accuracy, at which the certificate holds; None if it is only told.
     """
 
     name: str
@@ -84,6 +80,11 @@ def verify(
         ArtifactError: Fewer than two inputs, or it is not known how the group transforms them.
         GraphError: The inputs do not fit the network.
     """
+    if isinstance(encoder.projection, GraphReadout):
+        raise ArtifactError(
+            "Expected an encoder of inputs with rows but this one takes nodes and edges of graphs; transform the "
+            "graphs yourself and compare what encoder.encode gives for them."
+        )
     if len(inputs[0]) < 2:
         raise ArtifactError(f"Expected at least 2 inputs but got {len(inputs[0])}; errors are relative to distances.")
     if not all(x.isfinite().all() for x in inputs if x.is_floating_point()):
@@ -98,11 +99,8 @@ def verify(
     if ready[0].dtype == torch.uint8:
         ready[0] = encoder.preprocess(ready[0])
     given: Any = ready[0] if len(ready) == 1 else tuple(ready)
-    mask = mask_of(encoder.config)
-    names = [
-        "mask" if i == mask else "x" if len(ready) - (mask is not None) == 1 else f"x{i}" for i in range(len(ready))
-    ]
-    tree = dict(zip(names, ready, strict=True))
+    mask = encoder.config.get(MASK)
+    tree = dict(zip(input_names(len(ready), mask), ready, strict=True))
     acts = member_action(group, tree, action)
     if acts.unknown:
         raise ArtifactError(f"{acts.question}\nhere as verify(..., action=...).")

@@ -19,24 +19,29 @@ if TYPE_CHECKING:
 def check_access(target: Target) -> str | None:
     """Ask the Hub who we are, and whether we may write; a repository or branch that is missing is made.
 
-    Args:
-        target: Where something is to go.
-
     Returns:
         None if it can be written to; why it is not known, in words, if the Hub cannot be reached or cannot answer.
 
     Raises:
-        HubError: There is no token, it is not valid, it may not write there, the branch is a tag, or the repository is
-            public where a private one is asked for.
+        HubError: It cannot be written to, or is public where a private one is asked for.
     """
     client, account = hub_client(), {}
     try:
         with step():
             account = client.whoami()
-            _require_writing_token(account, target)
+            if ((account.get("auth") or {}).get("accessToken") or {}).get("role") == "read":
+                raise HubError(
+                    f"Expected a token with write rights to publish to {target} but that of {account.get('name')!r} "
+                    "may only read; make one at https://huggingface.co/settings/tokens and run `hf auth login`."
+                )
             ensure_repository(client, target)
             client.auth_check(target.repo_id, write=not target.create_pr)
-            _require_private(client, target)
+            info = client.model_info(target.repo_id, revision=target.revision)
+            if target.private and not info.private:
+                raise HubError(
+                    f"Expected a private repository but {target.repo_id} exists and is public; make it private in its "
+                    "settings, leave private out, or give another name."
+                )
     except SlowHubError as error:
         return in_words(error)
     except HubError:
@@ -51,11 +56,7 @@ def check_access(target: Target) -> str | None:
 
 
 def ensure_repository(client: HfApi, target: Target) -> None:
-    """Make the repository and the branch where they do not exist.
-
-    Raises:
-        huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
-    """
+    """Make the repository and the branch where they do not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with step():
@@ -73,26 +74,8 @@ def ensure_repository(client: HfApi, target: Target) -> None:
             client.create_branch(target.repo_id, branch=branch, exist_ok=True)
 
 
-def _require_writing_token(account: Mapping[str, Any], target: Target) -> None:
-    token = (account.get("auth") or {}).get("accessToken") or {}
-    if token.get("role") == "read":
-        raise HubError(
-            f"Expected a token with write rights to publish to {target} but that of {account.get('name')!r} may only "
-            "read; make one at https://huggingface.co/settings/tokens and run `hf auth login`."
-        )
-
-
 def _belonging(account: Mapping[str, Any]) -> str:
     """Where the token may write, as a sentence."""
     names = [account.get("name"), *(group.get("name") for group in account.get("orgs") or ())]
     below = " or ".join(f"{name}/..." for name in names if name)
     return f" The token is that of {account.get('name')!r}, who writes to {below}." if below else ""
-
-
-def _require_private(client: HfApi, target: Target) -> None:
-    info = client.model_info(target.repo_id, revision=target.revision)
-    if target.private and not info.private:
-        raise HubError(
-            f"Expected a private repository but {target.repo_id} exists and is public; make it private in its "
-            "settings, leave private out, or give another name."
-        )

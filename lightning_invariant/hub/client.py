@@ -52,14 +52,7 @@ def hub_client(token: str | bool | None = None) -> HfApi:
 
 @contextmanager
 def step(size: int = 0) -> Iterator[None]:
-    """Give up on what a client from `hub_client` does inside after a total time.
-
-    Args:
-        size: Bytes that are sent or received.
-
-    Raises:
-        SlowHubError: It took longer; the client's connections were closed.
-    """
+    """Give up with a SlowHubError on what a client does inside, for so many bytes, after a total time."""
     seconds = STEP + size / SLOWEST
     current = _Step(seconds)
     _STEPS.append(current)
@@ -126,14 +119,7 @@ def _refuse_expired(request: Any) -> None:
 
 
 def check_answer(response: Any) -> None:
-    """Refuse an answer whose commit, ETags or paths are no plain names.
-
-    Args:
-        response: Of httpx, not read yet.
-
-    Raises:
-        ArtifactError: With the first such name.
-    """
+    """Refuse an answer of httpx, not read yet, whose commit, ETags or paths are no plain names."""
     if response.status_code == 429:  # the client waits for as long as the Hub asks, which is none of its slowness
         for waiting in _STEPS:
             waiting.timer.cancel()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_invariant.artifact.card import measured_value
 from lightning_invariant.artifact.config import CARD, CERTIFICATE, CONFIG, is_own
-from lightning_invariant.artifact.files import JSON_LIMIT, parse_json, read_bytes
+from lightning_invariant.artifact.files import JSON_LIMIT, parse_json, read_bytes, require_hash
 from lightning_invariant.artifact.folder import read_certificate, read_config
 from lightning_invariant.artifact.readme import for_repository, merged
 from lightning_invariant.errors import ArtifactError, HubError
@@ -36,13 +36,7 @@ class WorseError(HubError):
 
 @dataclass(frozen=True)
 class Commit:
-    """What came of it.
-
-    Args:
-        url: Of the commit, or of the pull request.
-        oid: Of the commit.
-        pull: Name of the pull request's branch, "refs/pr/3"; None if none was opened.
-    """
+    """Address and hash of a commit; address and branch ("refs/pr/3") of the pull request where one was opened."""
 
     url: str
     oid: str
@@ -50,18 +44,12 @@ class Commit:
 
 
 def commit_folder(client: HfApi, folder: Path, target: Target, *, message: str, own: str | None = None) -> Commit:
-    """Publish a folder that was exported, atomically.
+    """Publish a folder that was exported, atomically, on the branch of the target, which is made where it is missing.
 
     Files of an earlier encoder that this one does not have are deleted in the same commit; files that are not ours
     stay, and so does what an author wrote into the card. The commit names its parent: if somebody committed since, the
-    repository is looked at again. Nothing is committed if nothing changed.
-
-    Args:
-        client: Of the Hub.
-        folder: An exported encoder.
-        target: Where to; a repository or branch that is missing is made.
-        message: Message of the commit, one line.
-        own: A commit of the same training run, which may be replaced whatever was measured.
+    repository is looked at again. Nothing is committed if nothing changed. A commit `own` of the same training run may
+    be replaced whatever was measured.
 
     Raises:
         ArtifactError: The folder is none of ours, or changed meanwhile.
@@ -108,19 +96,11 @@ def _operations(
     for name in names:
         content = card.encode() if name == CARD else folder / name
         operation = CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
-        _require_unchanged(name, operation, config)
+        if name in config["files"]:  # which may have been replaced meanwhile
+            require_hash(folder / name, operation.upload_info.sha256.hex(), config["files"])
         operations.append(operation)
     stale = sorted(name for name in present if is_own(name) and name not in names)
     return [*operations, *(CommitOperationDelete(path_in_repo=name) for name in stale)]
-
-
-def _require_unchanged(name: str, operation: CommitOperationAdd, config: dict[str, Any]) -> None:
-    expected = config["files"].get(name)
-    if expected is not None and operation.upload_info.sha256.hex() != expected:
-        raise ArtifactError(
-            f"Expected {name} as config.json describes it but its hash differs: damaged, or replaced while it was "
-            "read; export again."
-        )
 
 
 def _require_better(

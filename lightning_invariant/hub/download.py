@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from lightning_invariant.artifact.config import CARD, CERTIFICATE, CONFIG, GRAPH, INDEX, is_own, needed_files
 from lightning_invariant.artifact.files import JSON_LIMIT, file_hash
@@ -19,6 +19,8 @@ from lightning_invariant.hub.retries import is_unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from typing_extensions import Unpack
 
     from lightning_invariant.artifact import Artifact
 
@@ -32,6 +34,22 @@ _GIT = 40
 _BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ADDRESS = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)(?:models/)?", re.IGNORECASE)
 _FOLDER = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[^\\\0/][^\\\0]{0,200}")
+
+
+class Where(TypedDict, total=False):
+    """Fields of `Source` beside name and revision."""
+
+    subfolder: str
+    cache_dir: str | os.PathLike[str] | None
+    local_dir: str | os.PathLike[str] | None
+    token: str | bool | None
+
+
+class Download(Where, total=False):
+    """Options of loading that mean what they mean in the Hub's client."""
+
+    force_download: bool
+    local_files_only: bool
 
 
 @dataclass(frozen=True)
@@ -85,21 +103,20 @@ class Source:
         return name, named or revision, subfolder
 
 
-def read_pretrained(source: Source, *, force_download: bool = False, local_files_only: bool = False) -> Artifact:
+def read_pretrained(
+    name: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    **where: Unpack[Where],
+) -> Artifact:
     """Read the artefact of a folder or repository.
 
-    What was damaged on its way is thrown out of the client's cache and downloaded again, once.
-
-    Args:
-        source: Where it comes from.
-        force_download: Download again what is in the cache.
-        local_files_only: Use what was downloaded before and ask nobody.
-
-    Raises:
-        ArtifactError: There is no such folder, or a file is missing, damaged, or of another format or version.
-        GraphError: The graph is no JSON.
-        huggingface_hub.errors.HfHubHTTPError: The Hub refuses.
+    What was damaged on its way is thrown out of the client's cache and downloaded again, once. `local_files_only` asks
+    nobody; `where` holds the other fields of `Source`.
     """
+    source = Source(name, revision, **where)
     for again in (True, False):
         folder = local_folder(source, force_download=force_download, local_files_only=local_files_only)
         try:
@@ -119,16 +136,9 @@ def local_folder(
 ) -> Path:
     """Return the folder of an artefact, downloaded if it is not a path.
 
-    The configuration comes first, and of the other files only those that it names. The revision becomes one commit
-    with it, so that configuration and weights cannot come from two; the Hub's client remembers it for
-    `local_files_only`.
-
-    Args:
-        source: Where it comes from.
-        wanted: Which files beside the configuration, from what that says; those that are not there are left out if
-            nobody needs them to load.
-        force_download: Download again what is in the cache.
-        local_files_only: Use what was downloaded before and ask nobody.
+    The configuration comes first, and of the other files only those that `wanted` names from what it says; those that
+    nobody needs to load may be missing. The revision becomes one commit with it, so that configuration and weights
+    cannot come from two; the Hub's client remembers it for `local_files_only`.
 
     Raises:
         ArtifactError: There is no such folder, the name is not one of the Hub's, or a file is larger than it may be.
@@ -140,6 +150,11 @@ def local_folder(
     if source.is_local():
         return Path(name) / source.subfolder
     if isinstance(name, str) and "/" not in name and not name.startswith((".", "~")):
+        if source.revision or source.subfolder:
+            raise ArtifactError(
+                f"Expected no revision and no subfolder for the bundled encoder {name[:200]!r}, which is a part of the "
+                "installed package; leave them out."
+            )
         return bundled_folder(name)
     if not isinstance(name, str):
         raise ArtifactError(f"Expected a folder or a repository 'user/name' but got {str(name)!r}: no such folder.")
@@ -246,14 +261,8 @@ class _Download:
 def drop_damaged(folder: Path) -> list[str]:
     """Throw away downloaded files that are not what the Hub announced, so that the next download brings them anew.
 
-    The client keeps each file under the hash of its content, which it does not check.
-
-    Args:
-        folder: A snapshot in the client's cache, or a folder below it; only links into the blobs beside it are
-            followed, and of those only the files of an artefact.
-
-    Returns:
-        Names of the files that were thrown away.
+    The client keeps each file under the hash of its content, which it does not check. Only links of a snapshot into the
+    blobs beside it are followed, and of those only the files of an artefact; their names are returned.
     """
     snapshot = next((path for path in (folder, *folder.parents) if path.parent.name == "snapshots"), None)
     if snapshot is None:
@@ -281,11 +290,7 @@ def _blob_hash(path: Path) -> str:
     """The name that the Hub gives a file: SHA-256 of a large one, git's SHA-1 of a small one."""
     if len(path.name) != _GIT:
         return file_hash(path)
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_hash(path, hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False))
 
 
 def recipes_folder() -> Path:
@@ -305,11 +310,7 @@ def bundled_names() -> list[str]:
 
 
 def bundled_folder(name: str) -> Path:
-    """Return the folder of a bundled encoder.
-
-    Raises:
-        ArtifactError: There is none of that name; the message lists those that there are.
-    """
+    """Return the folder of a bundled encoder."""
     if name not in (names := bundled_names()):
         raise ArtifactError(
             f"Expected a folder, a repository 'user/name', or one of the bundled encoders {', '.join(names)} but got "

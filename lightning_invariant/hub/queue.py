@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,31 +80,17 @@ class Queue:
         self.folder = Path(folder) if folder is not None else default_queue()
 
     def check(self) -> None:
-        """Refuse a folder that could not be written.
-
-        Raises:
-            ArtifactError: It cannot.
-        """
+        """Refuse a folder that could not be written."""
         check_replaceable(self.folder / "entry")
 
     def add(self, target: Target, fill: Callable[[Path], None], *, message: str, run: str) -> Entry:
-        """Add an entry.
-
-        Args:
-            target: Where it goes.
-            fill: Writes `ENCODER` and perhaps `PARITY` into an empty folder; if it raises, nothing is added.
-            message: Of the commit.
-            run: Of one training.
-
-        Raises:
-            ArtifactError: The folder cannot be written.
-        """
+        """Add an entry; `fill` writes `ENCODER` and perhaps `PARITY` into an empty folder, or raises and adds none."""
         self._clean_up()
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
 
         def complete(fresh: Path) -> None:
             fill(fresh)
-            write_json(fresh / ENTRY, {"target": target.to_dict(), "message": message, "run": run})
+            write_json(fresh / ENTRY, {"target": asdict(target), "message": message, "run": run})
 
         replace_directory(self.folder / name, complete, keep=lambda name: False)
         return Entry(self.folder / name, target, message, run)
@@ -129,7 +115,7 @@ class Queue:
 
     def note(self, entry: Entry, trouble: str, *, refused: bool = False) -> None:
         """Keep with an entry why it was not uploaded."""
-        data = asdict(entry) | {"target": entry.target.to_dict(), "trouble": trouble, "refused": refused}
+        data = asdict(replace(entry, trouble=trouble, refused=refused))
         del data["folder"]
         fresh = entry.folder / f".{ENTRY}"
         write_json(fresh, data)
@@ -157,8 +143,8 @@ class Queue:
     def _read(self, folder: Path) -> Entry | None:
         try:
             data: dict[str, Any] = parse_json(read_bytes(folder / ENTRY, JSON_LIMIT), str(folder / ENTRY))
-            target = Target.from_dict(data.pop("target"))
-            return Entry(folder, target, **{key: data[key] for key in data if key in Entry.__dataclass_fields__})
+            data = {key: data[key] for key in data if key in Entry.__dataclass_fields__}
+            return Entry(folder, **{**data, "target": Target(**data["target"])})
         except (ArtifactError, HubError, KeyError, TypeError, json.JSONDecodeError):
             return None
 

@@ -27,17 +27,7 @@ def attempt(
     sleep: Callable[[float], None] = time.sleep,
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """Call until it works, waiting longer each time, or as long as the Hub asks.
-
-    Args:
-        action: What may fail.
-        attempts: How often it is called at most.
-        sleep: Waits some seconds.
-        say: Told of each failure and wait.
-
-    Raises:
-        Exception: The last failure, or the first that would be the same again.
-    """
+    """Call until it works, waiting longer each time or as long as the Hub asks; raise what would be the same again."""
     for number in range(attempts):
         try:
             return action()
@@ -72,12 +62,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 
 def waiting_time(error: BaseException, number: int) -> float:
-    """Seconds before the next attempt.
-
-    Args:
-        error: The failure; its Retry-After or rate-limit header is kept to.
-        number: Of the attempt that failed, from 0.
-    """
+    """Seconds to wait after a failure, numbered from 0; its Retry-After or rate-limit header is kept to."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     asked = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*", headers.get("Retry-After", "") or "")
     reset = re.search(r";\s*t\s*=\s*(\d+)", headers.get("RateLimit", "") or "")

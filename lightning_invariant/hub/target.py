@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from lightning_invariant.errors import HubError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_NAME = re.compile(r"(?!.*(--|\.\.|\.git$))[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 """Names of users and repositories, as the Hub takes them."""
 
 
@@ -42,10 +38,8 @@ class Target:
         if len(parts) != 2 or not all(_NAME.fullmatch(part) and len(part) <= 96 for part in parts):
             raise HubError(
                 f"Expected a repository 'user/name' but got {self.repo_id!r}; letters, digits, '-', '_' and '.' may be "
-                "used, neither '-' nor '.' at an end, nor '--' or '..'."
+                "used, neither '-' nor '.' nor '.git' at an end, nor '--' or '..'."
             )
-        if parts[1].endswith(".git"):
-            raise HubError(f"Expected a repository 'user/name' but got {self.repo_id!r}; leave '.git' out.")
         if self.revision is not None and _COMMIT.fullmatch(self.revision):
             raise HubError(f"Expected a branch but got the commit {self.revision}; a commit cannot be added to.")
         if self.create_pr and self.revision not in (None, "main"):
@@ -53,27 +47,6 @@ class Target:
                 f"Expected a pull request against the main branch but got revision={self.revision!r}; "
                 "leave out either create_pr or revision."
             )
-
-    @property
-    def namespace(self) -> str:
-        """The user or organisation."""
-        return self.repo_id.split("/")[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Target:
-        """Back from `to_dict`.
-
-        Raises:
-            HubError: Not from there.
-        """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise HubError(f"Expected a target as it was written but got: {error}.") from error
 
     def __str__(self) -> str:
         return self.repo_id + (f"@{self.revision}" if self.revision else "") + (" (pull request)" * self.create_pr)

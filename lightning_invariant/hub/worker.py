@@ -57,26 +57,16 @@ class Outcome:
     trouble: str = ""
 
 
-@dataclass(frozen=True)
-class Manner:
-    """How a queue is emptied.
-
-    Args:
-        check: Raises if an entry must not be uploaded; None to upload whatever stands there.
-        attempts: How often each is tried.
-        wait_for_others: Seconds to wait for another process that uploads to the same repository.
-        sleep: Waits some seconds.
-        say: Told of what takes long.
-    """
-
-    check: Callable[[Entry], None] | None = None
-    attempts: int = ATTEMPTS
-    wait_for_others: float = 0
-    sleep: Callable[[float], None] = time.sleep
-    say: Callable[[str], None] = lambda text: None
-
-
-def empty_queue(queue: Queue, manner: Manner, *, only: str | None = None) -> Iterator[Outcome]:
+def empty_queue(
+    queue: Queue,
+    check: Callable[[Path, Path], None],
+    *,
+    only: str | None = None,
+    attempts: int = ATTEMPTS,
+    wait_for_others: float = 0,
+    sleep: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Outcome]:
     """Upload what is in a queue, the oldest entry first; what cannot be uploaded stays.
 
     Of the exports of one run to one place the newest that loads to the live network's features is uploaded. An entry
@@ -84,20 +74,34 @@ def empty_queue(queue: Queue, manner: Manner, *, only: str | None = None) -> Ite
 
     Args:
         queue: The queue.
-        manner: How.
+        check: Raises if an export must not be uploaded, given the file with its live features and its folder.
         only: A repository, "user/name"; None for all.
+        attempts: How often each is tried.
+        wait_for_others: Seconds to wait for another process that uploads to the same repository.
+        sleep: Waits some seconds.
+        say: Told of what takes long.
     """
+
+    def upload(entry: Entry) -> tuple[Commit, str]:
+        return attempt(partial(_commit, queue, entry), attempts=attempts, sleep=sleep, say=say)
+
     for repo_id in dict.fromkeys(entry.target.repo_id for entry in queue.entries()):
         if only not in (None, repo_id):
             continue
         try:
-            with queue.lock(Target(repo_id)).acquire(timeout=manner.wait_for_others):
-                yield from _to_one(queue, repo_id, manner)
+            with queue.lock(Target(repo_id)).acquire(timeout=wait_for_others):
+                yield from _to_one(queue, repo_id, check, upload, say)
         except Timeout:
             yield Outcome("kept", repo_id, "", trouble="another process is uploading to it")
 
 
-def _to_one(queue: Queue, repo_id: str, manner: Manner) -> Iterator[Outcome]:
+def _to_one(
+    queue: Queue,
+    repo_id: str,
+    check: Callable[[Path, Path], None],
+    upload: Callable[[Entry], tuple[Commit, str]],
+    say: Callable[[str], None],
+) -> Iterator[Outcome]:
     tried: set[str] = set()
 
     def untried(entries: list[Entry]) -> list[Entry]:
@@ -106,19 +110,21 @@ def _to_one(queue: Queue, repo_id: str, manner: Manner) -> Iterator[Outcome]:
     while waiting := untried(queue.entries()):
         entry = untried(queue.same_run(waiting[0]))[-1]
         tried.add(entry.folder.name)
-        if trouble := _refusal(entry, manner):
-            queue.note(entry, trouble, refused=True)
-            yield Outcome("refused", repo_id, str(entry.folder), trouble=trouble)
-            continue
+        if entry.parity.is_file():
+            say(f"comparing {entry.encoder} with the live network")
+            try:
+                check(entry.parity, entry.encoder)
+            except Exception as error:  # whatever it is, the export cannot be trusted
+                queue.note(entry, trouble := in_words(error), refused=True)
+                yield Outcome("refused", repo_id, str(entry.folder), trouble=trouble)
+                continue
         for older in queue.same_run(entry):
             if older.folder.name < entry.folder.name and not older.refused:
                 queue.remove(older)
                 yield Outcome("superseded", repo_id, str(older.folder))
-        manner.say(f"uploading to {entry.target}")
+        say(f"uploading to {entry.target}")
         try:
-            done, trouble = attempt(
-                partial(_commit, queue, entry), attempts=manner.attempts, sleep=manner.sleep, say=manner.say
-            )
+            done, trouble = upload(entry)
         except Exception as error:  # the client's errors have several bases
             queue.note(entry, trouble := in_words(error))
             yield Outcome("kept", repo_id, str(entry.folder), trouble=trouble)
@@ -127,18 +133,6 @@ def _to_one(queue: Queue, repo_id: str, manner: Manner) -> Iterator[Outcome]:
         else:
             queue.remove(entry)
             yield Outcome("published", repo_id, str(entry.folder), url=done.url, trouble=trouble)
-
-
-def _refusal(entry: Entry, manner: Manner) -> str:
-    """Why an export must not be uploaded; "" if it loads to the features of its live network."""
-    if manner.check is None or not entry.parity.is_file():
-        return ""
-    manner.say(f"comparing {entry.encoder} with the live network")
-    try:
-        manner.check(entry)
-    except Exception as error:  # whatever it is, the export cannot be trusted
-        return in_words(error)
-    return ""
 
 
 def _commit(queue: Queue, entry: Entry) -> tuple[Commit, str]:
@@ -193,15 +187,9 @@ class Worker:
         return outcomes, troubles
 
     def finish(self, timeout: float, say: Callable[[str], None] = lambda text: None) -> bool:
-        """Wait until nothing is under way, then leave.
+        """Wait for some seconds at most until nothing is under way, then leave; return whether it ended.
 
-        Args:
-            timeout: Seconds to wait at most.
-            say: Told now and then that it still runs.
-
-        Returns:
-            Whether it ended in time; otherwise the process goes on by itself, and what it cannot upload stays in the
-            queue.
+        Otherwise the process goes on by itself, and what it cannot upload stays in the queue.
         """
         ends, pause = time.monotonic() + timeout, 10.0
         while not self._idle.wait(max(0.0, min(pause, ends - time.monotonic()))):

@@ -16,4 +16,4 @@ def test_the_code_prints_what_it_says(tmp_path):
     assert done.returncode == 0, done.stderr
     expected = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
     assert done.stdout.splitlines() == expected
-    assert len(expected) == 2
+    assert len(expected) == 6

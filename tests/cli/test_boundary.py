@@ -76,9 +76,25 @@ def test_files_and_devices(tmp_path: Path, folder: Path, capsys) -> None:
         assert name in said(capsys, "compare", tmp_path / name, "--representation", "C4: 2 regular")
     assert "'frog'" in said(capsys, "embed", folder, tmp_path / "x.npy", "-o", tmp_path / "y.npy", "--device", "frog")
     assert "replaced" in said(capsys, "embed", folder, tmp_path / "x.npy", "-o", tmp_path / "x.npy")
-    assert "at least 1" in said(
-        capsys, "embed", folder, tmp_path / "x.npy", "-o", tmp_path / "y.npy", "--batch-size", "0"
-    )
+
+
+@pytest.mark.parametrize(
+    "more", [["--batch-size", "0"], ["--processes", "0"], ["--workers", "-1"], ["--batch-size", "1e3"]]
+)
+def test_numbers_out_of_their_range(more: list[str], folder: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["embed", str(folder), "x.npy", "-o", "y.npy", *more])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {more[0]}: " in said
+    assert more[1] in said
+
+
+def test_bundled_encoders_have_no_revisions(capsys) -> None:
+    assert "no revision and no subfolder" in said(capsys, "inspect", "digits-c4", "--revision", "main")
+    assert "no revision and no subfolder" in said(capsys, "inspect", "digits-c4", "--subfolder", "small")
+    assert "load without a download" in said(capsys, "pull", "digits-c4")
+    assert main(["inspect", "digits-c4"]) == 0
 
 
 def test_verify_says_why_it_cannot_measure(tmp_path: Path, folder: Path, capsys) -> None:

@@ -51,7 +51,7 @@ def test_the_command_prints_and_writes(path, tmp_path, capsys):
     files = [tmp_path / name for name in ("t.json", "t.csv", "p.png")]
     status = command(
         path, "--representation", REPRESENTATION, "--samples", 30,
-        "--json", files[0], "--csv", files[1], "--picture", files[2],
+        "--json", files[0], "--csv", files[1], "--figure", files[2],
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert status == 0

@@ -1,14 +1,21 @@
 """The main job as a user runs it, read back with the readers that users have."""
 
+import base64
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
+from urllib.request import urlopen
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_invariant.cli import main
-from lightning_invariant.cli.demo import OWNER
+from lightning_invariant.cli.demo import OWNER, Demo
 from lightning_invariant.cli.fresh import _Blocked
 from lightning_invariant.evaluation import headlines
 
@@ -17,16 +24,40 @@ LOGGED = [f"invariance/{name}" for name in headlines()]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """Run the demo as a user does, look at the page that `--open` starts, and interrupt it."""
     output = tmp_path_factory.mktemp("a folder") / "runs" / "demo"
     code = "import sys; from lightning_invariant.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "demo", "--output", str(output)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return output, done.stdout
+    command = [sys.executable, "-c", code, "demo", "--output", str(output), "--open"]
+    environment = os.environ | {"BROWSER": "true"}  # a browser that opens nothing
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    # Where the tests run in the background of a shell, interrupts are ignored unless that is undone.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=environment, preexec_fn=heard, **pipes) as process, ExitStack() as ends:
+        ends.callback(process.kill)
+        printed, served = "", None
+        for line in process.stdout:
+            printed += line
+            if served := re.search(r"TensorBoard serves .* at (http\S+)", line):
+                break
+        assert served, printed
+        with urlopen(served[1] + "data/plugins_listing", timeout=60) as page:
+            assert json.load(page)["projector"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    return output, printed
+
+
+def test_it_prints_one_bar_and_no_chatter(demo):
+    lines = [line for line in demo[1].splitlines() if line.strip()]
+    assert lines[0].startswith("done ") or "starting" in lines[0]
+    assert not re.search(r"GPU|TPU|Seed|Tip|`Trainer|Warning|NOTE", demo[1])
+    assert len(lines) < 20, demo[1]
+
+
+def test_a_notebook_shows_the_table_and_the_figure(demo):
+    shown = Demo(json.loads((demo[0] / "results.json").read_text()), demo[0])._repr_html_()
+    assert "<td>kNN accuracy</td>" in shown
+    assert base64.b64encode((demo[0] / "hub" / "embeddings.png").read_bytes()).decode() in shown
 
 
 def test_it_shows_what_the_projection_is_worth(demo):

@@ -41,15 +41,34 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return status, captured.out + captured.err
 
 
-def test_list_shows_the_bundled_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_what_each_bundled_encoder_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     status, shown = run(capsys, "list")
     assert status == 0
-    assert "digits-c4 batch 1 8 8 C4: 16 regular MaxFilter 128" in [
-        " ".join(line.split()) for line in shown.splitlines()
-    ]
+    lines = shown.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith(f"{NAME}: features of small digit"))
+    assert lines[place + 1].strip() == (
+        "accuracy of 5 nearest upright digits on turned ones: 0.447 raw, 0.959 projected"
+    )
+    assert lines[place + 2].strip() == "input batch 1 8 8; C4: 16 regular; MaxFilter, 128 features"
     entries = {entry["name"]: entry for entry in json.loads(run(capsys, "list", "--json")[1])}
     assert entries[NAME]["features"] == 128
     assert {NAME, "augmented-cnn", "rotated-mnist-c8"} <= set(entries)
+    for name, entry in entries.items():
+        assert entry["purpose"].endswith("."), name
+        assert entry["headline"][0].keys() == {"asked", "raw", "projected"}, name
+
+
+def test_list_reads_what_lies_beside_an_encoder(tmp_path: Path) -> None:
+    from lightning_invariant.cli.list import figures_of, purpose_of
+
+    assert (purpose_of(tmp_path), figures_of(tmp_path)) == ("no description", [])
+    (tmp_path / "recipe.yaml").write_text("# A network\n# of graphs. It is small.\n# Run it: now\nmodel: x\n")
+    assert purpose_of(tmp_path) == "A network of graphs."
+    (tmp_path / "recipe.yaml").write_text("# A network. It is small.\n# Run it: now\n# For: tests.\nmodel: x\n")
+    assert purpose_of(tmp_path) == "tests."
+    figure = {"asked": "score", "raw": "0.1", "projected": "0.9"}
+    (tmp_path / "results.json").write_text(json.dumps({"headline": [figure]}))
+    assert figures_of(tmp_path) == [figure]
 
 
 def test_a_bundled_encoder_loads_offline_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +229,7 @@ def test_embed_latents_as_json(digits: Path, tmp_path: Path, capsys: pytest.Capt
         (["verify", NAME, "--data", "one.npz"], "at least 2 inputs but got 1"),
         (["embed", NAME, "wrong.npz", "-o", "f.csv"], "ending in .npy, .npz, .parquet"),
         (["embed", NAME, "wrong.npz", "-o", "f.npy"], r"shape ['batch', 1, 8, 8]"),
-        (["embed", NAME, ".", "-o", "f.npy"], "export it with Inputs(preprocessing="),
+        (["embed", NAME, ".", "-o", "f.npy"], "export it with ExportOptions(preprocessing="),
     ],
 )
 def test_mistakes_are_one_message(

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_invariant import InvariantCallback, InvariantEncoder
 from lightning_invariant.cli import main
+from lightning_invariant.orbit_layer import OrbitLayer
 from tests.callback.loops import REPRESENTATION, Classifier, data, fit
 
 MODEL = ["--model", "tests.callback.loops.Classifier"]
@@ -111,6 +112,21 @@ def test_a_file_that_would_be_unpickled_needs_trust(checkpoint: Path, tmp_path: 
     assert main(command) == 2
     assert "--trust-checkpoint" in capsys.readouterr().err
     assert main([*command, "--trust-checkpoint"]) == 0
+
+
+def test_an_orbit_layer_comes_out_and_a_found_action_is_told_apart(tmp_path: Path, capsys) -> None:
+    for layer, representation in [(OrbitLayer("head.0", "C4"), "C4: 16 regular"), ("encoder", "C4: find")]:
+        seen = InvariantCallback(layer, representation, max_overhead=None, figures=None)
+        fit([seen], tmp_path / "run")[1].save_checkpoint(tmp_path / "one.ckpt")
+        done = main(["export", str(tmp_path / "one.ckpt"), *MODEL, "-o", str(tmp_path / "out")])
+        if representation.endswith("find"):
+            assert done == 2
+            assert "found in a basis" in capsys.readouterr().err
+        else:
+            assert done == 0
+            encoder, x = InvariantEncoder.from_pretrained(tmp_path / "out"), data(5, seed=3).tensors[0]
+            assert torch.allclose(encoder(torch.rot90(x, 1, (-2, -1))), encoder(x), atol=1e-5)
+            assert torch.allclose(encoder.latent(x)[:, ::4], latents(tmp_path / "one.ckpt"), atol=1e-5)
 
 
 def test_what_is_no_checkpoint(tmp_path: Path, capsys) -> None:

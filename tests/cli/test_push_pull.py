@@ -95,7 +95,7 @@ def test_a_dry_run_of_a_folder_sends_nothing(tmp_path: Path, hub: Hub) -> None:
         (["push", "nowhere", NAME], "it is missing"),
         (["push", "out", "stranger/x"], "may not write there"),
         (["push", "out", NAME, "--create-pr", "--revision", "v2"], "leave out either"),
-        (["pull", "digits"], "Expected a folder or a repository 'user/name'"),
+        (["pull", "digits"], "Expected a repository 'user/name'"),
         (["pull", "tester/nothing"], "404"),
         (["pull", NAME, "-o", "taken"], "holds thesis.tex"),
     ],

@@ -11,7 +11,6 @@ from lightning_invariant.encoder import (
     Card,
     ExportOptions,
     Head,
-    Inputs,
     InvariantEncoder,
     Measurements,
     export_encoder,
@@ -44,8 +43,8 @@ def export(folder: Path, seed: int = 0, **settings: Any) -> InvariantEncoder:
 
 def grouped(**settings: Any) -> dict[str, Any]:
     """Settings by their own names as the value objects that `export_encoder` takes."""
-    kinds = {"inputs": Inputs, "measured": Measurements, "card": Card, "options": ExportOptions}
-    if probe := settings.pop("head", None):
+    kinds = {"measured": Measurements, "card": Card, "options": ExportOptions}
+    if probe := settings.get("head"):
         settings["head"] = Head.from_probe(probe, settings.pop("labels", None))
     for name, kind in kinds.items():
         given = {key: settings.pop(key) for key in list(settings) if key in kind.__dataclass_fields__}

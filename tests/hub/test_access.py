@@ -35,10 +35,6 @@ def test_what_cannot_be_committed_to() -> None:
     with pytest.raises(HubError, match="leave out either create_pr or revision"):
         Target(NAME, "v2", create_pr=True)
     assert Target(NAME, "main", create_pr=True).create_pr
-    target = Target("lab/a_b.c-d", "refs/pr/3", private=True)
-    assert Target.from_dict(target.to_dict()) == target
-    with pytest.raises(HubError, match="as it was written"):
-        Target.from_dict({"name": "x"})
 
 
 def test_what_may_be_written_is_made_and_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

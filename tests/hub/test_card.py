@@ -47,7 +47,7 @@ def card(name: str = "plain", numbers: dict[str, float] = MEASURED, representati
     guarantee = Guarantee("C4", Separation.GENERIC, source="a <b> & c | d", note="max_g <rho(g) z, t>")
     projection = MaxFilter("C4: 2 regular")
     projection.guarantee, projection.reason = guarantee, "Chosen: it's *short*."
-    return model_card(Card(name), "folder", description, projection, numbers, {"torch": "2"})
+    return model_card(Card(name), description, projection, numbers, {"torch": "2"})
 
 
 @pytest.mark.parametrize("name", NASTY)

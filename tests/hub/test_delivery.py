@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightning_invariant.encoder import export_encoder
-from lightning_invariant.encoder.parity_check import write_parity
-from lightning_invariant.encoder.publish import check_entry
+from lightning_invariant.encoder.parity_check import check_parity, write_parity
 from lightning_invariant.errors import HubError
 from lightning_invariant.hub import worker as delivery
 from lightning_invariant.hub.queue import ENCODER, ENTRY, PARITY, Queue
@@ -45,7 +44,7 @@ def deliver(hub: Hub, queue: Queue, home: Path, repo: str = NAME, token: str = "
     """What a delivery in this process says."""
     with pytest.MonkeyPatch.context() as patch:
         hub.serve(patch, home, token)
-        return [asdict(outcome) for outcome in delivery.empty_queue(queue, delivery.Manner(check_entry), only=repo)]
+        return [asdict(outcome) for outcome in delivery.empty_queue(queue, check_parity, only=repo)]
 
 
 def deliver_beside(hub: Hub, queue: Queue, home: Path) -> list[dict]:
@@ -224,7 +223,7 @@ def test_a_token_that_may_only_read_keeps_everything(tmp_path: Path, queue: Queu
 def test_another_process_that_uploads_is_waited_for(tmp_path: Path, queue: Queue) -> None:
     add(queue)
     with queue.lock(Target(NAME)):
-        (found,) = delivery.empty_queue(queue, delivery.Manner(check_entry))
+        (found,) = delivery.empty_queue(queue, check_parity)
     assert found.state == "kept"
     assert "another process" in found.trouble
 

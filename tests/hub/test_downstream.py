@@ -13,8 +13,8 @@ import torch
 from lightning_invariant.artifact.config import CONFIG, GRAPH
 from lightning_invariant.encoder import (
     Card,
+    ExportOptions,
     Head,
-    Inputs,
     InvariantEncoder,
     Measurements,
     Preprocessing,
@@ -29,12 +29,12 @@ from tests.hub.loopback import Hub
 from tests.hub.small_encoder import export, images, network, projection
 
 Image = pytest.importorskip("PIL.Image")
-IMAGES = Inputs(preprocessing=Preprocessing((0.0,), (1.0,)))
+IMAGES = ExportOptions(preprocessing=Preprocessing((0.0,), (1.0,)))
 
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> InvariantEncoder:
-    return export_encoder(tmp_path / "folder", network(), projection(), images(3), inputs=IMAGES)
+    return export_encoder(tmp_path / "folder", network(), projection(), images(3), options=IMAGES)
 
 
 def picture(mode: str = "L", seed: int = 0, size: tuple[int, int] = (6, 6)) -> Any:

@@ -240,7 +240,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 def test_an_image_folder_needs_recorded_preprocessing(encoder: InvariantEncoder, tmp_path: Path) -> None:
     pytest.importorskip("PIL.Image")
-    with pytest.raises(ArtifactError, match="export it with Inputs"):
+    with pytest.raises(ArtifactError, match="export it with ExportOptions"):
         encoder.encode(tmp_path)
 
 

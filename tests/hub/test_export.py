@@ -119,7 +119,7 @@ def test_what_cannot_be_exported_changes_nothing(tmp_path: Path, *, existing: bo
 
     for live, projected, example, error, message in [
         (training, projection(), images(3), ArtifactError, r"in eval mode .*; call .eval\(\) first"),
-        (network(), Own("C4: 2 regular"), images(3), ArtifactError, "a projection of lightning_invariant but got Own"),
+        (network(), Own("C4: 2 regular"), images(3), ArtifactError, "a registered projection but got Own"),
         (network(), Sort("S9: 9 points"), images(3), LatentError, r"Expected latents of shape .* but got \(3, 8\)"),
         (Pair().eval(), projection(), torch.zeros(2, 8), ArtifactError, "returns a tensor of latents but got tuple"),
         (network(), projection(), images(1), GraphError, "length 2 or more"),
@@ -141,7 +141,7 @@ def test_other_features_than_the_live_ones_are_refused(tmp_path: Path, monkeypat
         return recorded
 
     monkeypatch.setattr(room, "export_graph", damaged)
-    with pytest.raises(ArtifactError, match=r"live features within .* nothing was written"):
+    with pytest.raises(ArtifactError, match=r"live features of the example within .* the export is refused"):
         export(tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
 

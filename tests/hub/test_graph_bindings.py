@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_invariant.artifact.graph import export_graph, guards, load_graph
+from lightning_invariant.artifact.graph import GraphModule, export_graph, guards
 from lightning_invariant.artifact.graph.operators import ALLOWED, find_operator
 from tests.hub.graph_networks import TABLE, build
 
@@ -160,7 +160,7 @@ def test_another_function_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_loaded_graph_traces_to_the_same_operators(name: str) -> None:
     network, shape = build(name)
     first = export_graph(network, (torch.randn(2, *shape),))
-    loaded = load_graph(first.graph, first.tensors)
+    loaded = GraphModule(first.graph, first.tensors)
     again = export_graph(loaded, (torch.randn(2, *shape),))
     ops, wanted = ([n["op"] for n in graph["nodes"]] for graph in (again.graph, first.graph))
     wanted = [op.replace("aten.view.", "aten.reshape.") for op in wanted]  # a view wherever one can be had
@@ -172,4 +172,4 @@ def test_numbers_in_the_place_of_tensors_are_left_to_the_operator() -> None:
     nodes = [{"op": "aten.add.Tensor", "args": [1.0, {"input": 0}], "kwargs": {}}]
     graph = {**artifact.graph, "nodes": nodes, "output": {**artifact.graph["output"], "value": {"node": 0}}}
     x = torch.randn(3, 4)
-    assert torch.equal(load_graph(graph, {})(x), x + 1)
+    assert torch.equal(GraphModule(graph, {})(x), x + 1)

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_invariant.artifact.graph import export_graph, load_graph, module
+from lightning_invariant.artifact.graph import GraphModule, export_graph, module
+from lightning_invariant.artifact.graph.check import check_graph
 from lightning_invariant.artifact.graph.meta_run import TooLargeError, meta_run
 from lightning_invariant.errors import GraphError
 from tests.hub.graph_networks import Apply, build
@@ -43,7 +44,7 @@ def crafted(*nodes: dict[str, Any]) -> dict[str, Any]:
 
 def later(*nodes: dict[str, Any]) -> GraphModule:
     """A crafted graph whose node 0 is the batch size; it is harmless at the batch of 2 that it names."""
-    return load_graph(crafted(node("sym.size", X, 0), *nodes), {}, 2**29)
+    return GraphModule(crafted(node("sym.size", X, 0), *nodes), {}, 2**29)
 
 
 LATER: dict[str, tuple[dict[str, Any], ...]] = {
@@ -97,7 +98,7 @@ def test_the_bound_is_the_same_for_a_compiled_graph(dynamic: bool | None) -> Non
 def test_a_compiled_graph_trains_as_before() -> None:
     torch._dynamo.reset()
     artifact = export_graph(nn.Linear(4, 3).eval(), (torch.randn(2, 4),))
-    loaded, x = load_graph(artifact.graph, artifact.tensors), torch.randn(5, 4, requires_grad=True)
+    loaded, x = GraphModule(artifact.graph, artifact.tensors), torch.randn(5, 4, requires_grad=True)
     torch.compile(loaded, backend="aot_eager")(x).sum().backward()
     compiled = x.grad, loaded.network.get_parameter("weight").grad
     loaded.zero_grad()
@@ -110,14 +111,14 @@ def test_a_compiled_graph_trains_as_before() -> None:
 def test_a_caller_may_allow_more() -> None:
     graph = crafted(made([300, 300, 300]))
     with pytest.raises(TooLargeError, match=f"at most {2**26} bytes .*max_bytes={2**27}"):
-        load_graph(graph, {}, 2**26)
-    assert load_graph(graph, {}, 2**27)(torch.zeros(2, 4)).shape == (2, 4)
+        GraphModule(graph, {}, 2**26)
+    assert GraphModule(graph, {}, 2**27)(torch.zeros(2, 4)).shape == (2, 4)
 
 
 def test_a_graph_that_is_harmless_is_looked_at_once_a_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     network, shape = build("vit")
     artifact = export_graph(network, (torch.randn(2, *shape),))
-    loaded = load_graph(artifact.graph, artifact.tensors)
+    loaded = GraphModule(artifact.graph, artifact.tensors)
     seen = []
     run = module.meta_run
     monkeypatch.setattr(module, "meta_run", lambda *given, **more: seen.append(given[1:]) or run(*given, **more))
@@ -137,7 +138,7 @@ def _attends(x: Tensor) -> Tensor:
 def test_honest_networks_may_grow_with_the_batch_and_the_square_of_other_axes(size: tuple[int, ...]) -> None:
     network = Apply(_attends).eval()
     artifact = export_graph(network, (torch.randn(2, 4, 3),), dynamic=[{0: "batch", 1: "points"}])
-    loaded = load_graph(artifact.graph, artifact.tensors)
+    loaded = GraphModule(artifact.graph, artifact.tensors)
     loaded.max_bytes = 2**50
     assert loaded.need({"batch": size[0] * 100, "points": size[1]}) > 2**25
 
@@ -183,7 +184,7 @@ HIDDEN: dict[str, tuple[dict[str, Any], ...]] = {
 @pytest.mark.parametrize("name", HIDDEN)
 def test_what_kernels_take_beside_their_results_is_bounded(name: str) -> None:
     with pytest.raises(TooLargeError, match=r"Expected at most .* bytes of values at one time"):
-        load_graph(crafted(*HIDDEN[name]), {}, 2**28)
+        GraphModule(crafted(*HIDDEN[name]), {}, 2**28)
 
 
 LONG: dict[str, tuple[dict[str, Any], ...]] = {
@@ -219,16 +220,16 @@ LONG: dict[str, tuple[dict[str, Any], ...]] = {
 @pytest.mark.parametrize("name", LONG)
 def test_what_takes_long_is_refused(name: str) -> None:
     with pytest.raises(GraphError, match="Expected a network that computes at most"):
-        load_graph(crafted(*LONG[name]), {})
+        GraphModule(crafted(*LONG[name]), {})
 
 
 def test_large_inputs_and_weights_may_compute_more() -> None:
     wide = [made([1500, 1500]), node("aten.mm.default", {"node": 0}, {"node": 0})]
     graph, weight = crafted(*wide), torch.zeros(10, 10**5)
     with pytest.raises(GraphError, match="Expected a network that computes at most"):
-        load_graph(graph, {})
+        GraphModule(graph, {})
     graph["tensors"] = {"weight": {"shape": [10, 10**5], "dtype": "float32", "kind": "buffer"}}
-    load_graph(graph, {"weight": weight})
+    GraphModule(graph, {"weight": weight})
 
 
 def test_the_count_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +247,7 @@ def test_usual_sizes_of_the_same_operators_are_not_refused() -> None:
     artifact = export_graph(network, (torch.randn(2, 8),))
     x = torch.randn(3, 8)
     with torch.no_grad():
-        assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), network(x))
+        assert torch.equal(GraphModule(artifact.graph, artifact.tensors)(x), network(x))
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -257,10 +258,45 @@ def test_an_output_of_another_shape_than_promised_is_refused(batch: int) -> None
     ]
     graph = crafted(*nodes)
     graph["output"]["value"] = {"node": 1}
-    loaded = load_graph(graph, {})
+    loaded = GraphModule(graph, {})
     loaded(torch.zeros(2, 4))
     for _ in range(2):
         with pytest.raises(GraphError, match=r"Expected (an )?output"):
             loaded(torch.zeros(batch, 4))
         # the second look is at the result itself
         loaded._known[module._looks((torch.zeros(batch, 4),), loaded.dtype)] = torch.Size([batch, 4])
+
+
+def enlarged(i: int) -> dict[str, Any]:
+    return node("aten.upsample_bicubic2d.vec", {"node": 0}, [7 + i % 5, 7], False, None)
+
+
+RECURRENT = made([1, 60_000, 2]), made([1, 1, 2]), made([6, 2])
+LAYER = node("aten.gru.input", {"node": 0}, {"node": 1}, [{"node": 2}] * 2, False, 1, 0.0, False, False, True)
+STEPS: dict[str, tuple[dict[str, Any], ...]] = {
+    "a sequence that is taken apart again and again": (made([60_000]), *[node("aten.unbind.int", {"node": 0})] * 9000),
+    "many recurrent layers": (made([1, 3, 2]), *RECURRENT[1:], *[LAYER] * 5000),
+    "shape functions of many steps": (made([1, 1, 6, 6]), *[enlarged(i) for i in range(9000)]),
+    "lists of many tensors": tuple([node("aten.broadcast_tensors.default", [X] * 4000)] * 100),
+    "operators of many steps": tuple([node("aten.einsum.default", "ab,ab,ac->ab", [X, X, X])] * 9000),
+    "many axes": (made([1] * 16), *(node("aten.unsqueeze.default", {"node": i}, 0) for i in range(60))),
+    "a grid of many axes": (made([1]), node("aten.meshgrid.default", [{"node": 0}] * 4000)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_are_bounded_by_a_count(name: str) -> None:
+    started = time.process_time()
+    with pytest.raises(GraphError, match=r"at most (50000 (tensors|references)|32 axes|16 axes)"):
+        GraphModule(crafted(*STEPS[name]), {})
+    assert time.process_time() - started < 10  # seconds of this process; about 2 on an idle machine
+
+
+def test_long_sequences_of_a_recurrent_layer_are_looked_at_by_two_steps() -> None:
+    long, short = (
+        meta_run(check_graph(crafted(made([1, steps, 2]), *RECURRENT[1:], LAYER))) for steps in (60_000, 600)
+    )
+    assert 90 < long.live / short.live < 101
+    assert 90 < long.computed / short.computed < 101
+    with pytest.raises(TooLargeError):
+        meta_run(check_graph(crafted(made([1, 10**7, 2]), *RECURRENT[1:], LAYER)), max_bytes=2**28)

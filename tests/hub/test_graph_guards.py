@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.mutations import operators
-from lightning_invariant.artifact.graph import export_graph, load_graph
+from lightning_invariant.artifact.graph import GraphModule, export_graph
 from lightning_invariant.errors import GraphError
 from tests.hub.graph_networks import Apply
 
@@ -64,7 +64,7 @@ RECURRENT = ["lstm", "gru", "rnn_tanh", "rnn_relu"]
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_a_recurrent_layer_takes_states_and_weights_of_its_own_sizes_only(kind: str) -> None:
-    load_graph(*recurrent(kind, [1, {"node": 1}, 3]))
+    GraphModule(*recurrent(kind, [1, {"node": 1}, 3]))
     for graph, tensors in [
         recurrent(kind, [1, 1, 3]),
         recurrent(kind, [1, {"node": 1}, 2]),
@@ -74,12 +74,12 @@ def test_a_recurrent_layer_takes_states_and_weights_of_its_own_sizes_only(kind: 
         recurrent(kind, [1, {"node": 1}, 3], w=torch.zeros(12, 4, dtype=torch.float64)),
     ]:
         with pytest.raises(GraphError, match="Expected states and weights of a recurrent layer"):
-            load_graph(graph, tensors)
+            GraphModule(graph, tensors)
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_a_state_that_fits_the_rehearsed_batch_only_is_refused_at_the_call(kind: str) -> None:
-    loaded = load_graph(*recurrent(kind, [1, {"node": 2}, 3]))
+    loaded = GraphModule(*recurrent(kind, [1, {"node": 2}, 3]))
     loaded(torch.zeros(2, 4))
     with pytest.raises(GraphError, match="Expected states and weights of a recurrent layer"):
         loaded(torch.zeros(5, 4))
@@ -101,7 +101,7 @@ def test_recurrent_layers_keep_their_numbers(layer: nn.Module) -> None:
     artifact = export_graph(network, (torch.randn(2, 4),))
     x = torch.randn(7, 4)
     with torch.no_grad():
-        assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), network(x))
+        assert torch.equal(GraphModule(artifact.graph, artifact.tensors)(x), network(x))
 
 
 INTEGERS = {"least": torch.tensor([-(2**63)]), "minus": torch.tensor([-1])}
@@ -123,7 +123,7 @@ TRAPS = [
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: f"{trap['op']} {trap['args'][1]}")
 def test_integers_are_divided_by_positive_numbers_only(trap: dict[str, Any]) -> None:
     with pytest.raises(GraphError, match="divided by a positive number"):
-        load_graph(*crafted(trap, weights=INTEGERS))
+        GraphModule(*crafted(trap, weights=INTEGERS))
 
 
 def test_divisions_that_cannot_trap_stay() -> None:
@@ -134,20 +134,20 @@ def test_divisions_that_cannot_trap_stay() -> None:
 
     artifact = export_graph(Apply(divide).eval(), (torch.randn(2, 4),))
     x = torch.randn(5, 4)
-    assert torch.equal(load_graph(artifact.graph, artifact.tensors)(x), divide(x))
+    assert torch.equal(GraphModule(artifact.graph, artifact.tensors)(x), divide(x))
 
 
 @pytest.mark.parametrize(("v", "g"), [((0,), (0,)), ((3, 0), (3, 1)), ((3, 2), (1, 1)), ((3, 2), (3,))])
 def test_weight_norm_takes_one_magnitude_a_slice(v: tuple[int, ...], g: tuple[int, ...]) -> None:
     weights = {"v": torch.zeros(v), "g": torch.zeros(g)}
     with pytest.raises(GraphError, match="normalise"):
-        load_graph(*crafted(node("aten._weight_norm.default", {"tensor": "v"}, {"tensor": "g"}), weights=weights))
+        GraphModule(*crafted(node("aten._weight_norm.default", {"tensor": "v"}, {"tensor": "g"}), weights=weights))
 
 
 def test_what_hands_back_its_argument_counts_as_its_alias() -> None:
     nodes = [node("aten.conj_physical.default", {"tensor": "w"}), node("aten.mul_.Scalar", {"node": 0}, 2.0)]
     with pytest.raises(GraphError, match="writes into tensor 'w'"):
-        load_graph(*crafted(*nodes, weights={"w": torch.ones(4)}))
+        GraphModule(*crafted(*nodes, weights={"w": torch.ones(4)}))
 
 
 REFUSED_BY_KERNELS = {
@@ -162,7 +162,7 @@ REFUSED_BY_KERNELS = {
 
 @pytest.mark.parametrize("name", REFUSED_BY_KERNELS)
 def test_what_only_a_kernel_refuses_is_a_clear_error(name: str) -> None:
-    loaded = load_graph(*crafted(*REFUSED_BY_KERNELS[name], weights={}))
+    loaded = GraphModule(*crafted(*REFUSED_BY_KERNELS[name], weights={}))
     with pytest.raises(GraphError, match="Expected operations that can be done with these inputs but got"):
         loaded(torch.randn(3, 4))
 
@@ -192,7 +192,7 @@ def test_ways_to_compute_that_no_kernel_knows_are_refused(name: str) -> None:
     nodes.append({"op": "aten.mul.Scalar", "args": [{"input": 0}, 1.0], "kwargs": {}})
     graph = {**graph, "nodes": nodes, "output": {**graph["output"], "value": {"node": 2}}}
     with pytest.raises(GraphError):
-        load_graph(graph, {})
+        GraphModule(graph, {})
 
 
 def test_every_argument_that_is_text_has_its_values() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invariant.artifact.files import parse_json
-from lightning_invariant.artifact.graph import GraphArtifact, export_graph, load_graph
+from lightning_invariant.artifact.graph import GraphArtifact, GraphModule, export_graph
 from lightning_invariant.errors import GraphError
 from tests.hub.graph_networks import Apply, build
 
@@ -133,7 +133,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "overflow": (append(node("aten.zeros.default", [2**62, 2**62])), "fails with|bytes"),
     "piece bomb": (
         append(node("aten.zeros.default", [2**26]), node("aten.unbind.int", {"node": 9})),
-        "takes apart",
+        "at most 50000 tensors",
     ),
     "shapes at odds": (append(node("aten.matmul.default", X, W)), "fit together"),
     "size bomb": (
@@ -199,11 +199,11 @@ def test_hostile_graph_is_refused(
     monkeypatch.chdir(tmp_path)
     change, message = HOSTILE[name]
     graph = copy.deepcopy(artifact.graph)
-    load_graph(graph, artifact.tensors)
+    GraphModule(graph, artifact.tensors)
     change(graph)
     started = time.monotonic()
     with pytest.raises(GraphError, match=message) as caught:
-        load_graph(graph, artifact.tensors)
+        GraphModule(graph, artifact.tensors)
     assert time.monotonic() - started < 10
     assert len(str(caught.value)) < 1500
     assert not list(tmp_path.iterdir())
@@ -214,7 +214,7 @@ def test_name_that_is_taken_is_refused(name: str, artifact: GraphArtifact) -> No
     graph = copy.deepcopy(artifact.graph)
     graph["tensors"][name] = graph["tensors"]["0.bias"]
     with pytest.raises(GraphError, match="a tensor name that is free"):
-        load_graph(graph, {**artifact.tensors, name: artifact.tensors["0.bias"]})
+        GraphModule(graph, {**artifact.tensors, name: artifact.tensors["0.bias"]})
 
 
 def test_tensors_must_be_those_of_the_graph(artifact: GraphArtifact) -> None:
@@ -228,7 +228,7 @@ def test_tensors_must_be_those_of_the_graph(artifact: GraphArtifact) -> None:
         ({**tensors, "0.bias": [0.0] * 8}, "but got list"),
     ]:
         with pytest.raises(GraphError, match=message):
-            load_graph(artifact.graph, changed)
+            GraphModule(artifact.graph, changed)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_tensors_must_be_those_of_the_graph(artifact: GraphArtifact) -> None:
         ('{"a": 1, "a": 2}', "twice"),
         ('{"a": NaN}', "NaN"),
         ('{"a": -Infinity}', "Infinity"),
-        ('{"a": ' + "9" * 10**5 + "}", "4300 digits"),
+        ('{"a": ' + "9" * 10**5 + "}", "limit .4300"),
         ("[1]", "a JSON object"),
         ("", "JSONDecodeError"),
         (b"\xff\xfe\xff", "UnicodeDecodeError"),
@@ -253,14 +253,14 @@ def test_hostile_json_is_refused(text: str | bytes, message: str) -> None:
 def test_float_beyond_range_is_refused(artifact: GraphArtifact) -> None:
     text = json.dumps(artifact.graph).replace("1e-05", "1e999")
     with pytest.raises(GraphError, match="number"):
-        load_graph(parse_json(text, "the graph", GraphError), artifact.tensors)
+        GraphModule(parse_json(text, "the graph", GraphError), artifact.tensors)
 
 
 def test_source_holds_only_names_made_here(artifact: GraphArtifact) -> None:
     network = Apply(lambda layer, x: torch.einsum("ij,kj->ik", x, layer.weight), nn.Linear(4, 3, bias=False)).eval()
     exported = export_graph(network, (torch.randn(2, 4),))
     graph = json.loads(json.dumps(exported.graph).replace("layers.0.weight", "import-os.getattr"))
-    loaded = load_graph(graph, {"import-os.getattr": exported.tensors["layers.0.weight"]})
+    loaded = GraphModule(graph, {"import-os.getattr": exported.tensors["layers.0.weight"]})
     source = loaded._run.__self__.code
     assert "getattr" not in source
     assert "import-os" not in source
@@ -286,12 +286,12 @@ def test_random_damage_is_refused_or_harmless() -> None:
             target = target[key]
         target[key] = generator.choice(pool)
         try:
-            loaded = load_graph(graph, exported.tensors)
+            loaded = GraphModule(graph, exported.tensors)
         except GraphError:
             refused += 1
             continue
-        size = tuple(2 if isinstance(s, str) else s for s in loaded.input_specs[0].shape)
-        x = torch.randn(size).to(getattr(torch, loaded.input_specs[0].dtype))
+        size = tuple(2 if isinstance(s, str) else s for s in graph["inputs"][0]["shape"])
+        x = torch.randn(size).to(getattr(torch, graph["inputs"][0]["dtype"]))
         try:
             assert loaded(x).shape[1:] == (4,)
         except GraphError:  # what fits one batch only is refused at the next

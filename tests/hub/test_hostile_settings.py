@@ -14,10 +14,11 @@ from safetensors.torch import load_file, save_file
 from lightning_invariant import InvariantEncoder
 from lightning_invariant.artifact.config import CERTIFICATE, CONFIG, WEIGHTS
 from lightning_invariant.artifact.files import file_hash
-from lightning_invariant.encoder.description import claims_more
+from lightning_invariant.encoder.description import Limited, claims_more
 from lightning_invariant.errors import ArtifactError
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.probes import ridge_fit
+from lightning_invariant.projections import Projection
 from tests.hub.small_encoder import export
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ CLAIMS: dict[str, dict[str, Any]] = {
     "long number": {"lipschitz": 10**400},
     "negative": {"lipschitz": -(10**400)},
 }
+
+
+def test_projections_of_many_steps_are_refused() -> None:
+    settings = {"name": "Chamber", "representation": "C16384: " + " + ".join(["1 trivial"] * 900)}
+    with pytest.raises(ArtifactError, match="at most 100000 operations"), Limited():
+        Projection.from_config(settings)
 
 
 @pytest.mark.parametrize("where", [CONFIG, CERTIFICATE])

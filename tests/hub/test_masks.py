@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from lightning_invariant.callback.support.masked import default_masked
 from lightning_invariant.cli.main import main
-from lightning_invariant.encoder import Inputs, InvariantEncoder, export_encoder
+from lightning_invariant.encoder import ExportOptions, InvariantEncoder, export_encoder
 from lightning_invariant.encoder.masks import most_points
 from lightning_invariant.encoder.parity_check import check_parity, write_parity
 from lightning_invariant.encoder.verify import verify
@@ -85,7 +85,7 @@ def test_wrong_masks_are_told(encoder: InvariantEncoder, tmp_path: Path) -> None
 )
 def test_a_mask_that_is_none_is_refused_at_the_export(tmp_path: Path, projected: Any, mask: int, message: str) -> None:
     with pytest.raises((ArtifactError, ValueError, LatentError, IndexError), match=message):
-        export_encoder(tmp_path / "folder", network(), projected(), sets(3), inputs=Inputs(mask=mask))
+        export_encoder(tmp_path / "folder", network(), projected(), sets(3), options=ExportOptions(mask=mask))
     assert not (tmp_path / "folder").exists()
 
 
@@ -113,7 +113,7 @@ def test_layers_behind_a_projection_leave_it_its_mask(tmp_path: Path) -> None:
     x, mask = sets(40)
     with torch.no_grad():
         made = Composition.fit(projection(), network()(x, mask | True), components=4)
-        encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), inputs=Inputs(mask=1))
+        encoder = export_encoder(tmp_path / "folder", network(), made, (x, mask), options=ExportOptions(mask=1))
         assert torch.equal(encoder(x, mask=mask), made(network()(x, mask), mask))
         assert encoder(x).shape == (40, 4)
 
@@ -137,7 +137,7 @@ def test_points_in_space_with_the_callbacks_own_projection(tmp_path: Path) -> No
     assert isinstance(made, Joined)
     torch.manual_seed(0)
     live, x, mask = Clouds().eval(), torch.randn(40, 6, 3), torch.arange(6) < torch.arange(40)[:, None] % 5 + 2
-    export_encoder(tmp_path / "folder", live, made, (x, mask), inputs=Inputs(mask=1))
+    export_encoder(tmp_path / "folder", live, made, (x, mask), options=ExportOptions(mask=1))
     encoder = InvariantEncoder.from_pretrained(tmp_path / "folder")
     features = encoder(x, mask=mask)
     torch.testing.assert_close(features, made(live(x, mask), mask))
@@ -234,7 +234,11 @@ def test_a_transformer_that_drops_padding_is_exported(tmp_path: Path) -> None:
     z = live(x, mask).reshape(9, 6, 4)
     assert (z[~mask] == 0).all()  # otherwise both paths are the same
     export_encoder(
-        tmp_path, live, default_masked(Representation.parse("S6: 6 points x 4")), (x, mask), inputs=Inputs(mask=1)
+        tmp_path,
+        live,
+        default_masked(Representation.parse("S6: 6 points x 4")),
+        (x, mask),
+        options=ExportOptions(mask=1),
     )
     encoder = InvariantEncoder.from_pretrained(tmp_path)
     assert torch.allclose(encoder.latent(x, mask=mask).reshape(9, 6, 4)[mask], z[mask], atol=1e-5)

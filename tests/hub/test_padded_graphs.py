@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lightning_invariant.encoder import Inputs, InvariantEncoder, export_encoder
+from lightning_invariant.encoder import ExportOptions, InvariantEncoder, export_encoder
 from lightning_invariant.projections import PairSort
 from tests.hub.padded import sets
 
@@ -27,7 +27,7 @@ class Affinity(nn.Module):
 def test_points_and_their_pairs_are_hidden(tmp_path: Path) -> None:
     made = PairSort("S6: 6 points x 2 + 1 pairs", ragged=True, marks=1)
     x, mask = sets(5)
-    export_encoder(tmp_path / "folder", Affinity().eval(), made, (x, mask), inputs=Inputs(mask=1))
+    export_encoder(tmp_path / "folder", Affinity().eval(), made, (x, mask), options=ExportOptions(mask=1))
     encoder = InvariantEncoder.from_pretrained(tmp_path / "folder")
     pairs = encoder.latent(x, mask)[:, 12:].reshape(5, 6, 6)
     seen = mask[:, :, None] & mask[:, None, :]

@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lightning_invariant.artifact import tensors
 from lightning_invariant.artifact.config import CARD, CONFIG, INDEX, WEIGHTS
 from lightning_invariant.artifact.files import file_hash
-from lightning_invariant.encoder import Inputs, InvariantEncoder, export_encoder
+from lightning_invariant.encoder import ExportOptions, InvariantEncoder, export_encoder, export_projection
 from lightning_invariant.encoder.preprocessing import Preprocessing
 from lightning_invariant.errors import ArtifactError, GraphError
 from lightning_invariant.probes import logistic_fit, ridge_fit
+from lightning_invariant.projections import choose
 from tests.hub.loopback import Hub
 from tests.hub.small_encoder import export, images, network, projection
 from tests.projections.table import ROWS
@@ -89,18 +91,21 @@ def test_crafted_parts(change: Any, message: str, tmp_path: Path) -> None:
         InvariantEncoder.from_pretrained(tmp_path / "folder")
 
 
-def test_weights_in_shards(tmp_path: Path) -> None:
+def test_weights_in_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = export(tmp_path / "whole")
     folder = tmp_path / "folder"
-    export(folder, shard_bytes=1000)
+    monkeypatch.setattr(tensors, "SHARD_BYTES", 1000)
+    export(folder)
     names = sorted(path.name for path in folder.glob("model*"))
     assert len(names) > 3
     assert INDEX in names
     assert WEIGHTS not in names
     assert torch.equal(InvariantEncoder.from_pretrained(folder)(images(3)), whole(images(3)))
+    monkeypatch.undo()
     export(folder)
     assert [path.name for path in folder.glob("model*")] == [WEIGHTS]
-    export(folder, shard_bytes=1000)
+    monkeypatch.setattr(tensors, "SHARD_BYTES", 1000)
+    export(folder)
     shard = folder / names[0]
     content = shard.read_bytes()
     shard.write_bytes(content[:-1] + b"x")
@@ -112,9 +117,10 @@ def test_weights_in_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["other shard", "two shards", "index without shards", "both kinds", "gap"])
-def test_crafted_shards(kind: str, tmp_path: Path) -> None:
+def test_crafted_shards(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "folder"
-    export(folder, shard_bytes=1000)
+    monkeypatch.setattr(tensors, "SHARD_BYTES", 1000)
+    export(folder)
     config, index = (json.loads((folder / name).read_text()) for name in (CONFIG, INDEX))
     shards = sorted(set(index["weight_map"].values()))
     if kind == "other shard":
@@ -151,7 +157,7 @@ def test_padded_sets_with_a_mask(tmp_path: Path) -> None:
     torch.manual_seed(0)
     live, axes = Pooled().eval(), [{0: "batch", 1: "points"}] * 2
     example = (torch.randn(2, 5, 3), torch.rand(2, 5) > 0.3)
-    encoder = export_encoder(tmp_path / "folder", live, projection(), example, inputs=Inputs(dynamic=axes))
+    encoder = export_encoder(tmp_path / "folder", live, projection(), example, options=ExportOptions(dynamic=axes))
     x, mask = torch.randn(4, 9, 3), torch.rand(4, 9) > 0.5
     with torch.no_grad():
         expected = projection()(live(x, mask))
@@ -258,3 +264,13 @@ def test_a_picture_that_is_none_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "a" / "embeddings.png").symlink_to(tmp_path / "secret")
     InvariantEncoder.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "c")
     assert not (tmp_path / "c" / "embeddings.png").exists()
+
+
+@pytest.mark.parametrize("representation", ["O3: 16x0e + 8x1o + 8x2e", "SO3: 2x0 + 6x1 + 6x2"])
+def test_a_guarantee_that_is_measured_is_measured_alike_when_loaded(representation: str, tmp_path: Path) -> None:
+    live = choose(representation)
+    export_projection(tmp_path / "projection", live)
+    loaded = InvariantEncoder.from_pretrained(tmp_path / "projection").projection
+    z = live.representation.random(3)
+    assert loaded.guarantee == live.guarantee
+    assert torch.equal(loaded(z), live(z))

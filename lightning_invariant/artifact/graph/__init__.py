@@ -11,7 +11,7 @@ of a file gets near it. This is "no pickle, an allow-listed graph", not a sandbo
 
 from lightning_invariant.artifact.graph.check import FORMAT_VERSION
 from lightning_invariant.artifact.graph.meta_run import MAX_BYTES
-from lightning_invariant.artifact.graph.module import GraphModule, load_graph
+from lightning_invariant.artifact.graph.module import GraphModule
 from lightning_invariant.artifact.graph.record import GraphArtifact, export_graph
 
-__all__ = ["FORMAT_VERSION", "MAX_BYTES", "GraphArtifact", "GraphModule", "export_graph", "load_graph"]
+__all__ = ["FORMAT_VERSION", "MAX_BYTES", "GraphArtifact", "GraphModule", "export_graph"]

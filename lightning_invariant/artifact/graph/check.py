@@ -31,6 +31,7 @@ from lightning_invariant.errors import GraphError
 
 FORMAT_VERSION = 1
 MAX_NODES = 10_000
+MAX_REFERENCES = 50_000
 MAX_TENSORS = 20_000
 MAX_MODULES = 20_000
 
@@ -49,45 +50,41 @@ NUMEL_DEGREE = 8
 
 
 def check_graph(graph: Any) -> CheckedGraph:
-    """Check an untrusted graph.
-
-    Raises:
-        GraphError: On the first thing that the format does not allow.
-    """
-    fields = as_fields(graph, _KEYS, "the graph")
+    """Check an untrusted graph; refuse it at the first thing that the format does not allow."""
+    fields = _as_fields(graph, _KEYS, "the graph")
     if type(fields["format"]) is not int or fields["format"] != FORMAT_VERSION:
         raise GraphError(
             f"Expected graph format {FORMAT_VERSION} but got {reprlib.repr(fields['format'])}; update "
             "lightning-invariant or export the encoder again."
         )
-    as_text(fields["torch"], _VERSION, "the torch version")
-    dtype = None if fields["dtype"] is None else as_dtype_name(fields["dtype"], "the network")
+    _as_text(fields["torch"], _VERSION, "the torch version")
+    dtype = None if fields["dtype"] is None else _as_dtype_name(fields["dtype"], "the network")
     dims = {
-        as_text(name, _DIM_NAME, "a dynamic axis"): as_size(size, f"axis {name}")
-        for name, size in as_object(fields["dims"], "dims", 64).items()
+        _as_text(name, _DIM_NAME, "a dynamic axis"): _as_size(size, f"axis {name}")
+        for name, size in _as_object(fields["dims"], "dims", 64).items()
     }
     inputs = tuple(
-        as_spec(entry, dims, f"input {i}", "input") for i, entry in enumerate(as_list(fields["inputs"], "inputs", 64))
+        _as_spec(entry, dims, f"input {i}", "input") for i, entry in enumerate(_as_list(fields["inputs"], "inputs", 64))
     )
     if not inputs:
         raise GraphError("Expected at least one input but got none; export a network that takes a tensor.")
     tensors = {
-        as_text(name, _TENSOR_NAME, "a tensor name"): as_spec(entry, {}, f"tensor {name!r}")
-        for name, entry in as_object(fields["tensors"], "tensors", MAX_TENSORS).items()
+        _as_text(name, _TENSOR_NAME, "a tensor name"): _as_spec(entry, {}, f"tensor {name!r}")
+        for name, entry in _as_object(fields["tensors"], "tensors", MAX_TENSORS).items()
     }
-    for alias, name in as_object(fields["aliases"], "aliases", MAX_TENSORS).items():
-        as_text(alias, _TENSOR_NAME, "an alias")
+    for alias, name in _as_object(fields["aliases"], "aliases", MAX_TENSORS).items():
+        _as_text(alias, _TENSOR_NAME, "an alias")
         if not isinstance(name, str) or name not in tensors or alias in tensors:
-            raise expected("a new name for a tensor of the graph", name, f"alias {alias!r}")
+            raise _expected("a new name for a tensor of the graph", name, f"alias {alias!r}")
     _require_few_modules([*tensors, *fields["aliases"]])
     reader = NodeReader(len(inputs), tensors)
-    for entry in as_list(fields["nodes"], "nodes", MAX_NODES):
+    for entry in _as_list(fields["nodes"], "nodes", MAX_NODES):
         reader.read(entry)
-    output = as_fields(fields["output"], {"value", "shape", "dtype"}, "the output")
+    output = _as_fields(fields["output"], {"value", "shape", "dtype"}, "the output")
     reader.where = "the output"
     value = reader.reference(output["value"], "tensor")
     named = {name: dims[name] for taken in inputs for name in taken.shape if isinstance(name, str)}
-    spec = as_spec({key: output[key] for key in ("shape", "dtype")}, named, "the output", "output")
+    spec = _as_spec({key: output[key] for key in ("shape", "dtype")}, named, "the output", "output")
     return CheckedGraph(dtype, dims, inputs, tensors, tuple(reader.nodes), value, spec)
 
 
@@ -110,29 +107,35 @@ class NodeReader:
         self.n_inputs, self.tensors = n_inputs, tensors
         self.nodes: list[Node] = []
         self.degrees: dict[int, int] = {}
-        self.where = ""
+        self.where, self.references = "", 0
 
     def read(self, entry: Any) -> None:
         """Check one more node."""
         self.where = f"node {len(self.nodes)}"
-        fields = as_fields(entry, {"op", "args", "kwargs"}, self.where)
+        fields = _as_fields(entry, {"op", "args", "kwargs"}, self.where)
         op = fields["op"]
         if not isinstance(op, str) or len(op) > 100:
-            raise expected("an operator name", op, self.where)
+            raise _expected("an operator name", op, self.where)
         self.where += f" ({reprlib.repr(op)})"
-        args = as_list(fields["args"], f"arguments of {self.where}", 64)
-        kwargs = as_object(fields["kwargs"], f"keyword arguments of {self.where}", 64)
+        args = _as_list(fields["args"], f"arguments of {self.where}", 64)
+        kwargs = _as_object(fields["kwargs"], f"keyword arguments of {self.where}", 64)
         if op.startswith("aten."):
             self.nodes.append(self._aten(op, args, kwargs))
             return
         if kwargs:
-            raise expected("no keyword arguments", kwargs, self.where)
+            raise _expected("no keyword arguments", kwargs, self.where)
         self.nodes.append(self._own(op, args))
 
     def reference(self, value: Any, wanted: str) -> Ref:
         """A reference to something that exists already and yields what is wanted."""
         if not isinstance(value, dict) or len(value) != 1:
-            raise expected(f"a reference to a {wanted}", value, self.where)
+            raise _expected(f"a reference to a {wanted}", value, self.where)
+        self.references += 1
+        if self.references > MAX_REFERENCES:
+            raise GraphError(
+                f"Expected at most {MAX_REFERENCES} references between nodes but {self.where} goes beyond; the graph "
+                "is refused."
+            )
         ((source, key),) = value.items()
         is_tensor = source == "tensor" and isinstance(key, str) and key in self.tensors
         is_input = source == "input" and type(key) is int and 0 <= key < self.n_inputs
@@ -141,20 +144,20 @@ class NodeReader:
         elif source == "node" and type(key) is int and 0 <= key < len(self.nodes):
             yields = self.nodes[key].yields
         else:
-            raise expected("a reference to an input, a tensor or an earlier node", value, self.where)
+            raise _expected("a reference to an input, a tensor or an earlier node", value, self.where)
         if yields != wanted:
-            raise expected(f"a reference to a {wanted}", value, f"{self.where}, where that yields a {yields}")
+            raise _expected(f"a reference to a {wanted}", value, f"{self.where}, where that yields a {yields}")
         return Ref(source, key)
 
     def _own(self, op: str, args: list[Any]) -> Node:
         if op == "getitem" and len(args) == 2:
             ref, index = self.reference(args[0], "list"), args[1]
             if type(index) is not int or not 0 <= index < self.nodes[int(ref.key)].length:
-                raise expected("an index of that list", index, self.where)
+                raise _expected("an index of that list", index, self.where)
             return Node(op, getitem, (ref, index), {}, "tensor", 1)
         if op == "sym.size" and len(args) == 2:
             if type(args[1]) is not int or not -MAX_RANK <= args[1] < MAX_RANK:
-                raise expected("an axis", args[1], self.where)
+                raise _expected("an axis", args[1], self.where)
             self.degrees[len(self.nodes)] = 1
             return Node(op, torch.ops.aten.sym_size.int, (self.reference(args[0], "tensor"), args[1]), {}, "number", 1)
         if op == "sym.numel" and len(args) == 1:
@@ -181,13 +184,13 @@ class NodeReader:
         arguments = target._schema.arguments
         positional = [a for a in arguments if not a.kwarg_only]
         if len(args) > len(positional):
-            raise expected(f"at most {len(positional)} arguments", len(args), self.where)
+            raise _expected(f"at most {len(positional)} arguments", len(args), self.where)
         given = dict(zip((a.name for a in positional), args, strict=False))
         if repeated := given.keys() & kwargs.keys():
-            raise expected("each argument once", sorted(repeated), self.where)
+            raise _expected("each argument once", sorted(repeated), self.where)
         given |= kwargs
         if unknown := given.keys() - {a.name for a in arguments}:
-            raise expected("arguments of the operator", sorted(map(str, unknown)), self.where)
+            raise _expected("arguments of the operator", sorted(map(str, unknown)), self.where)
         values: dict[str, Any] = {}
         for a in arguments:
             if a.name in given:
@@ -226,7 +229,7 @@ class NodeReader:
             element = jit.getElementType()
             if single and not isinstance(value, list):
                 return self._typed(value, element, single=False, op=op, name=name)
-            entries = as_list(value, self.where, MAX_LIST)
+            entries = _as_list(value, self.where, MAX_LIST)
             return [self._typed(v, element, single=False, op=op, name=name) for v in entries]
         if kind == "TensorType":
             if isinstance(value, dict) and value.keys() & {"node", "input", "tensor"}:
@@ -238,7 +241,7 @@ class NodeReader:
             # Kernels trust a number that stands for a mode; unknown ones leave their result as memory was.
             if type(value) in (int, str) and value in values:
                 return value
-            raise expected(f"{name!r} among {sorted(values)}", value, self.where)
+            raise _expected(f"{name!r} among {sorted(values)}", value, self.where)
         if kind in ("IntType", "SymIntType"):
             number = self._number(value)
             if isinstance(number, Ref) or type(number) is int:
@@ -256,7 +259,7 @@ class NodeReader:
                 return value
         elif isinstance(value, dict) and len(value) == 1:
             return self._named(value, kind)
-        raise expected(f"a value of type {jit}", value, self.where)
+        raise _expected(f"a value of type {jit}", value, self.where)
 
     def _named(self, value: dict[str, Any], kind: str) -> Any:
         ((key, name),) = value.items()
@@ -265,10 +268,10 @@ class NodeReader:
         if kind == "ScalarTypeType" and key == "dtype" and name == "network":
             return Ambient.DTYPE
         if kind == "ScalarTypeType" and key == "dtype":
-            return DTYPES[as_dtype_name(name, self.where)]
+            return DTYPES[_as_dtype_name(name, self.where)]
         if kind == "MemoryFormatType" and key == "memory_format" and isinstance(name, str) and name in MEMORY_FORMATS:
             return MEMORY_FORMATS[name]
-        raise expected("a dtype, a device or a memory format", value, self.where)
+        raise _expected("a dtype, a device or a memory format", value, self.where)
 
     def _number(self, value: Any) -> Ref | bool | int | float | complex:
         if isinstance(value, bool):
@@ -287,73 +290,62 @@ class NodeReader:
                 parts = [self._number(part) for part in inner]
                 if all(type(part) is float and math.isfinite(part) for part in parts):
                     return complex(*parts)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        raise expected("a number", value, self.where)
+        raise _expected("a number", value, self.where)
 
 
-def as_spec(entry: Any, dims: dict[str, int], where: str, kind: str | None = None) -> TensorSpec:
+def _as_spec(entry: Any, dims: dict[str, int], where: str, kind: str | None = None) -> TensorSpec:
     """A shape and dtype; `dims` are the dynamic axes that the shape may name, and without `kind` the entry gives it."""
-    fields = as_fields(entry, {"shape", "dtype"} | (set() if kind else {"kind"}), where)
-    shape = as_list(fields["shape"], f"the shape of {where}", MAX_RANK)
+    fields = _as_fields(entry, {"shape", "dtype"} | (set() if kind else {"kind"}), where)
+    shape = _as_list(fields["shape"], f"the shape of {where}", MAX_RANK)
     for size in shape:
         if not (isinstance(size, str) and size in dims):
-            as_size(size, where, smallest=0)
+            _as_size(size, where, smallest=0)
     if kind is None:
         kind = fields["kind"]
         if not isinstance(kind, str) or kind not in ("parameter", "frozen", "buffer"):
-            raise expected("one of the kinds parameter, frozen, buffer", kind, where)
-        if kind == "parameter" and as_dtype_name(fields["dtype"], where) not in _TRAINABLE:
-            raise expected("a floating dtype of a trainable parameter", fields["dtype"], where)
-    return TensorSpec(tuple(shape), as_dtype_name(fields["dtype"], where), str(kind))
+            raise _expected("one of the kinds parameter, frozen, buffer", kind, where)
+        if kind == "parameter" and _as_dtype_name(fields["dtype"], where) not in _TRAINABLE:
+            raise _expected("a floating dtype of a trainable parameter", fields["dtype"], where)
+    return TensorSpec(tuple(shape), _as_dtype_name(fields["dtype"], where), str(kind))
 
 
-def as_size(size: Any, where: str, smallest: int = 1) -> int:
-    """A length of an axis."""
+def _as_size(size: Any, where: str, smallest: int = 1) -> int:
     if type(size) is not int or not smallest <= size < 2**40:
-        raise expected("a size", size, where)
+        raise _expected("a size", size, where)
     return size
 
 
-def as_dtype_name(name: Any, where: str) -> str:
-    """The name of a known dtype."""
+def _as_dtype_name(name: Any, where: str) -> str:
     if not isinstance(name, str) or name not in DTYPES:
-        raise expected("a dtype name such as 'float32'", name, where)
+        raise _expected("a dtype name such as 'float32'", name, where)
     return name
 
 
-def as_fields(entry: Any, keys: set[str], where: str) -> dict[str, Any]:
-    """An object with exactly these keys."""
+def _as_fields(entry: Any, keys: set[str], where: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or entry.keys() != keys:
-        raise expected(
-            f"the fields {', '.join(sorted(keys))}", list(entry) if isinstance(entry, dict) else entry, where
-        )
+        raise _expected(f"the fields {', '.join(sorted(keys))}", entry, where)
     return entry
 
 
-def as_list(value: Any, where: str, longest: int) -> list[Any]:
-    """A list of bounded length."""
+def _as_list(value: Any, where: str, longest: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > longest:
-        raise expected(
-            f"a list of at most {longest} entries", f"{len(value)} entries" if isinstance(value, list) else value, where
-        )
+        raise _expected(f"a list of at most {longest} entries", value, where)
     return value
 
 
-def as_object(value: Any, where: str, longest: int) -> dict[str, Any]:
-    """An object of bounded length with string keys."""
+def _as_object(value: Any, where: str, longest: int) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > longest or not all(isinstance(key, str) for key in value):
-        raise expected(f"an object of at most {longest} entries", value, where)
+        raise _expected(f"an object of at most {longest} entries", value, where)
     return value
 
 
-def as_text(value: Any, pattern: re.Pattern[str], what: str) -> str:
-    """A string that matches a pattern."""
+def _as_text(value: Any, pattern: re.Pattern[str], what: str) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise expected(f"{what} that matches {pattern.pattern}", value, "the graph")
+        raise _expected(f"{what} that matches {pattern.pattern}", value, "the graph")
     return value
 
 
-def expected(what: str, got: Any, where: str) -> GraphError:
-    """The error for a value that is not what the format says."""
+def _expected(what: str, got: Any, where: str) -> GraphError:
     return GraphError(
         f"Expected {what} in {where} but got {reprlib.repr(got)}; the graph is damaged or was not written by this "
         "package."

@@ -43,7 +43,8 @@ add_.Tensor sub_.Tensor mul_.Tensor div_.Tensor relu_ sigmoid_ tanh_ copy_ maske
 """
 
 MAX_PIECES = 2**16
-_RECURRENT = {"aten.lstm.input": 4, "aten.gru.input": 3, "aten.rnn_tanh.input": 1, "aten.rnn_relu.input": 1}
+MAX_AXES = 16
+RECURRENT = {"aten.lstm.input": 4, "aten.gru.input": 3, "aten.rnn_tanh.input": 1, "aten.rnn_relu.input": 1}
 """Gates of each recurrent layer."""
 _INTEGER_DIVISIONS = (
     "div.Tensor_mode div.Scalar_mode floor_divide.default floor_divide.Scalar remainder.Tensor remainder.Scalar "
@@ -55,19 +56,16 @@ def guarded(node: Node) -> Callable[..., Any]:
     """The function that a node calls: its operator, or that operator behind a check of its arguments."""
     target, check = node.target, _CHECKS.get(node.op)
     if check is None:
-        return _quickest(node)
+        first = node.args[0] if node.args else None
+        tensors = isinstance(first, Ref) or (isinstance(first, list) and all(isinstance(v, Ref) for v in first))
+        # A number in the place of a tensor is for the operator alone to understand.
+        return _doors().get(node.op, target) if tensors else target
 
     def checked(*args: Any, **kwargs: Any) -> Any:
         check(*args, **kwargs)
         return target(*args, **kwargs)
 
     return checked
-
-
-def _quickest(node: Node) -> Callable[..., Any]:
-    door = _doors().get(node.op)
-    # A number in the place of a tensor is for the operator alone to understand.
-    return node.target if door is None or not (node.args and _are_tensors(node.args[0])) else door
 
 
 @lru_cache(maxsize=1)
@@ -84,10 +82,6 @@ def _doors() -> dict[str, Callable[..., Any]]:
     doors = {f"aten.{name}" if "." in name else f"aten.{name}.default": door for name, door in named.items()}
     doors |= {"sym.size": torch.Tensor.size, "aten.view.default": torch.reshape}
     return {name: door for name, door in doors.items() if callable(door)}
-
-
-def _are_tensors(value: Any) -> bool:
-    return isinstance(value, Ref) or (isinstance(value, list) and all(isinstance(v, Ref) for v in value))
 
 
 def _grid_sampler(input: Any, grid: Any, interpolation: int, padding: int, align: bool) -> None:
@@ -112,6 +106,12 @@ def _divided(input: Any, count: int, *rest: Any, **named: Any) -> None:
     """Channels are divided by a number above 0; the kernels divide by what they get, which traps for 0."""
     if not 0 < count < 2**31:
         raise _refused("a number of parts above 0", count)
+
+
+def _few(tensors: Any, *rest: Any, **named: Any) -> None:
+    """The result has an axis for each."""
+    if len(tensors) > MAX_AXES:
+        raise _refused(f"a grid of at most {MAX_AXES} axes", len(tensors))
 
 
 def _pieces(input: Any, sections: Any, *rest: Any, **named: Any) -> None:
@@ -160,9 +160,7 @@ def _whole_division(self: Any, other: Any, **kwargs: Any) -> None:
     if kwargs.get("rounding_mode", "floor") is None or _is_inexact(self) or _is_inexact(other):
         return
     if isinstance(other, Tensor) or other <= 0:
-        raise _refused(
-            "integers that are divided by a positive number", other if isinstance(other, int) else "a tensor"
-        )
+        raise _refused("integers that are divided by a positive number", getattr(other, "shape", other))
 
 
 def _is_inexact(value: Any) -> bool:
@@ -185,7 +183,7 @@ def _refused(wanted: str, got: Any) -> GraphError:
 
 
 _CHECKS: dict[str, Callable[..., None]] = {
-    **{op: partial(_recurrent, gates) for op, gates in _RECURRENT.items()},
+    **{op: partial(_recurrent, gates) for op, gates in RECURRENT.items()},
     **{f"aten.{name}": _whole_division for name in _INTEGER_DIVISIONS.split()},
     "aten._weight_norm.default": _weight_norm,
     "aten.grid_sampler.default": _grid_sampler,
@@ -194,5 +192,6 @@ _CHECKS: dict[str, Callable[..., None]] = {
         f"aten.{name}.default": _divided
         for name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "group_norm")
     },
+    **dict.fromkeys(("aten.meshgrid.default", "aten.meshgrid.indexing"), _few),
     **dict.fromkeys(("aten.tensor_split.sections", "aten.chunk.default"), _pieces),
 }

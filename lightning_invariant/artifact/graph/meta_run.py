@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import flop_registry
 
-from lightning_invariant.artifact.graph.guards import guarded
+from lightning_invariant.artifact.graph.guards import RECURRENT, guarded
 from lightning_invariant.artifact.graph.operators import DTYPES
 from lightning_invariant.artifact.graph.values import Ambient, CheckedGraph, Ref, TensorSpec, references, resolve
 from lightning_invariant.errors import GraphError
@@ -33,9 +33,31 @@ GROWTH = 4
 """How much more than in proportion longer inputs may take."""
 PER_ELEMENT = 50
 """What a number that is read or written counts, where a multiplication or an addition of a product counts 1."""
-MAX_AXIS_OF_LIST = 2**16
+MAX_TENSORS = 50_000
+"""Most tensors that the operators of a call may take, those of single steps inside operators included."""
+MAX_RANK = 32
+"""Most axes of any of them."""
 _META = torch.device("meta")
 _UNCHECKED_AXES = frozenset({"aten._softmax.default", "aten._log_softmax.default", "aten.sort.default"})
+
+_SLOW = """
+logaddexp logaddexp2 hardswish hardswish_ special_entr hardsigmoid hardsigmoid_ native_group_norm logit _safe_softmax
+hardtanh hardtanh_ native_batch_norm xlogy native_layer_norm softshrink nan_to_num_ heaviside roll logsumexp
+_weight_norm_interface elu elu_ mish mish_
+"""
+_SLOWISH = """
+gelu clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ triu triu_ tril tril_ _log_softmax addmv im2col col2im sinc
+affine_grid_generator polar log_sigmoid_forward celu celu_ softplus _prelu_kernel copysign lerp lerp_ diag_embed
+_trilinear logical_and logical_or logical_xor linalg_vector_norm norm leaky_relu leaky_relu_
+"""
+_STEPS = {
+    "upsample_bicubic2d": 640,
+    **dict.fromkeys(("upsample_trilinear3d", "grid_sampler_2d", "grid_sampler_3d"), 190),
+    **dict.fromkeys(("upsample_bilinear2d", "upsample_linear1d", "floor_divide"), 110),
+    **dict.fromkeys(_SLOW.split(), 20),
+    **dict.fromkeys(_SLOWISH.split(), 8),
+}
+"""What operators count whose shape functions PyTorch writes in many steps of Python, a step about 50 microseconds."""
 
 
 class TooLargeError(GraphError):
@@ -43,12 +65,7 @@ class TooLargeError(GraphError):
 
 
 class Need(NamedTuple):
-    """What one call needs.
-
-    Attributes:
-        live: Bytes of values that exist at one time, those inside operators included.
-        computed: Numbers that are computed.
-    """
+    """Bytes of values that exist at one time in a call, those inside operators included, and numbers computed."""
 
     live: int
     computed: int
@@ -64,15 +81,8 @@ def meta_run(
 ) -> Need:
     """Refuse a graph whose operations do not fit together, or that needs much memory or computation.
 
-    Args:
-        checked: The graph.
-        lengths: Of its dynamic axes; those that it names if None.
-        dtype: Floating type of the network; as exported if None.
-        max_bytes: Most bytes of values at one time.
-        max_count: Most numbers to compute; what inputs and weights allow if None.
-
-    Raises:
-        GraphError: An operation fails, is too large, or depends on values; the output is not what the graph says.
+    Lengths of dynamic axes and the floating type are those of the graph unless given; `max_count` is what inputs and
+    weights allow.
     """
     exported = None if checked.dtype is None else DTYPES[checked.dtype]
     made = _Specs({**checked.dims, **(lengths or {})}, exported, dtype or exported)
@@ -105,13 +115,13 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self.max_bytes, self.max_count, self.where = max_bytes, max_count, ""
         self.kept, self.inside, self.scratch, self.live, self.count = 0, 0, 0, 0, 0
+        self.tensors = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # to skip it, PyTorch would import it
 
     def begin(self, where: str, kept: int) -> None:
-        """A node begins while so many bytes exist already."""
         self.where, self.kept, self.inside, self.scratch = where, kept, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -120,13 +130,18 @@ class _Watch(TorchDispatchMode):
             kwargs["device"] = _META  # a factory that names no device would allocate
         self.require_few(func, args)
         result = func(*args, **kwargs)
+        if (rank := max((tensor.dim() for tensor in tensors_in(result)), default=0)) > MAX_RANK:
+            raise GraphError(
+                f"Expected tensors of at most {MAX_RANK} axes but {self.where} makes {rank}; the graph is refused."
+            )
         if not func.is_view:
             self.charge(func, args, kwargs, result)
         return result
 
     def require_few(self, func: Any, args: Any) -> None:
-        """Refuse an axis that the tensor has not, where kernels do not look, and to take a long axis apart."""
-        returns, first = func._schema.returns, args[0] if args else None
+        """Refuse one tensor too many, and an axis that the tensor has not, where kernels do not look."""
+        self.add(_STEPS.get(func._overloadpacket.__name__, 0) + sum(1 for _ in tensors_in(args)))
+        first = args[0] if args else None
         if not isinstance(first, Tensor):
             return
         if str(func) in _UNCHECKED_AXES and len(args) > 1:
@@ -135,19 +150,37 @@ class _Watch(TorchDispatchMode):
                 raise GraphError(
                     f"Expected an axis of {first.dim()} but {self.where} goes along {args[1]}; the graph is refused."
                 )
-        if len(returns) == 1 and str(returns[0].type) != "Tensor" and max(first.shape, default=0) > MAX_AXIS_OF_LIST:
+        returns = func._schema.returns
+        if len(returns) == 1 and str(returns[0].type) != "Tensor":
+            self.add(max(first.shape, default=0))
+
+    def add(self, tensors: int) -> None:
+        """Count tensors, before a long axis is taken apart."""
+        self.tensors += tensors
+        if self.tensors > MAX_TENSORS:
             raise GraphError(
-                f"Expected at most {MAX_AXIS_OF_LIST} entries along an axis that {self.where} takes apart but got "
-                f"{max(first.shape)}; the graph is refused."
+                f"Expected operators that take at most {MAX_TENSORS} tensors, single steps included, but "
+                f"{self.where} goes beyond; shorten sequences or lists, or the graph is refused."
             )
 
     def charge(self, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         """Add up the bytes that an operator makes, and the numbers that it computes."""
         if not func._schema.is_mutable:
-            self.inside += sum(map(_bytes, _tensors(result)))
+            self.inside += sum(t.nbytes for t in tensors_in(result))
         self.scratch = max(self.scratch, scratch(func, args, result))
         self.live = max(self.live, self.kept + self.inside + self.scratch)
         self.count += count(func, args, kwargs, result)
+        self.require_within()
+
+    def repeat(self, times: float, count: int) -> None:
+        """Take what this node made, and computed beyond a count, for one of so many equal parts."""
+        self.inside = int(self.inside * times)
+        self.live = max(self.live, self.kept + self.inside)
+        self.count = count + int((self.count - count) * times)
+        self.require_within()
+
+    def require_within(self) -> None:
+        """Refuse more bytes or numbers than are allowed."""
         if self.live > self.max_bytes:
             raise TooLargeError(
                 f"Expected at most {self.max_bytes} bytes of values at one time but {self.where} needs "
@@ -163,8 +196,8 @@ class _Watch(TorchDispatchMode):
 
 def count(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> int:
     """How many numbers an operator reads, writes and multiplies."""
-    name, first, out = func._overloadpacket.__name__, args[0] if args else None, next(_tensors(result), None)
-    seen = max((t.numel() for t in (*_tensors(args), *_tensors(result))), default=0)
+    name, first, out = func._overloadpacket.__name__, args[0] if args else None, next(tensors_in(result), None)
+    seen = max((t.numel() for t in (*tensors_in(args), *tensors_in(result))), default=0)
     if func._overloadpacket in flop_registry:
         products = flop_registry[func._overloadpacket](*args, **kwargs, out_val=result)
         slow = out is not None and not (out.is_floating_point() or out.is_complex())
@@ -201,8 +234,8 @@ def scratch(func: Any, args: Any, result: Any) -> int:
         return 2 * first.numel() * (first.element_size() + 8)
     if "linalg" in name or "_fft_" in name:
         copies = 16 if name == "linalg_matrix_exp" else 2
-        return copies * max(map(_bytes, (first, *_tensors(result))))
-    return 2 * _bytes(first) if name in ("logcumsumexp", "_cdist_forward", "masked_scatter", "index_put") else 0
+        return copies * max(t.nbytes for t in (first, *tensors_in(result)))
+    return 2 * first.nbytes if name in ("logcumsumexp", "_cdist_forward", "masked_scatter", "index_put") else 0
 
 
 def _columns(x: Tensor, weight: Tensor, stride: Any, dilation: Any, transposed: bool, result: Tensor) -> int:
@@ -252,8 +285,8 @@ class _Run:
         self.checked, self.made, self.watch = checked, made, watch
         self.values: dict[Ref, Any] = {Ref("tensor", name): made.empty(spec) for name, spec in checked.tensors.items()}
         self.values |= {Ref("input", i): made.empty(spec) for i, spec in enumerate(checked.inputs)}
-        last = {ref: i for i, node in enumerate(checked.nodes) for ref in references([node.args, node.kwargs])}
-        self.last = last | {checked.output: len(checked.nodes)}
+        self.last = {ref: i for i, node in enumerate(checked.nodes) for ref in references([node.args, node.kwargs])}
+        self.last[checked.output] = len(checked.nodes)
         self.ends: dict[int, list[Ref]] = {}
         for ref, i in self.last.items():
             self.ends.setdefault(i, []).append(ref)
@@ -272,8 +305,13 @@ class _Run:
                 )
             if (ref := Ref("node", i)) in self.last:
                 self.values[ref] = result
-                self._hold(result)
-            self._free(i)
+                for key, size in _storages(result):
+                    self.total += 0 if self.holders.get(key) else size
+                    self.holders[key] = self.holders.get(key, 0) + 1
+            for ref in self.ends.get(i, ()):
+                for key, size in _storages(self.values.pop(ref)) if ref.source == "node" else ():
+                    self.holders[key] -= 1
+                    self.total -= 0 if self.holders[key] else size
         got, want = self.values[self.checked.output], self.made.empty(self.checked.output_spec)
         if got.shape != want.shape or got.dtype != want.dtype:
             raise GraphError(
@@ -286,8 +324,8 @@ class _Run:
         ambient = {Ambient.DEVICE: _META, Ambient.DTYPE: self.made.dtype}
         args, kwargs = (resolve(given, self.values, ambient) for given in (node.args, node.kwargs))
         try:
-            with torch.no_grad(), self.watch:
-                return guarded(node)(*args, **kwargs)
+            with torch.no_grad():
+                return self._looked_at(node, args, kwargs)
         except GraphError:
             raise
         except Exception as error:  # kernels for shapes fail in many ways
@@ -297,26 +335,24 @@ class _Run:
                 "the operation depends on values."
             ) from None
 
-    def _hold(self, result: Any) -> None:
-        for key, size in _storages(result):
-            self.total += 0 if self.holders.get(key) else size
-            self.holders[key] = self.holders.get(key, 0) + 1
-
-    def _free(self, i: int) -> None:
-        for ref in self.ends.get(i, ()):
-            if ref.source == "node":
-                for key, size in _storages(self.values.pop(ref)):
-                    self.holders[key] -= 1
-                    self.total -= 0 if self.holders[key] else size
+    def _looked_at(self, node: Any, args: Any, kwargs: Any) -> Any:
+        call = guarded(node)
+        if node.op not in RECURRENT or len(args) != 9 or not isinstance(args[0], Tensor) or args[0].dim() != 3:
+            with self.watch:
+                return call(*args, **kwargs)
+        # All steps of a recurrent layer are alike: two of them stand for the whole sequence.
+        sequence, axis, count = args[0], 1 if args[8] else 0, self.watch.count
+        steps = sequence.shape[axis]
+        with self.watch:
+            output, *states = call(sequence.narrow(axis, 0, min(steps, 2)), *args[1:])
+        self.watch.repeat(max(1, steps / 2), count)
+        shape = [steps if i == axis else size for i, size in enumerate(output.shape)]
+        return [output.new_empty(shape), *states]
 
 
 def _storages(value: Any) -> Iterator[tuple[Any, int]]:
-    for tensor in _tensors(value):
+    for tensor in tensors_in(value):
         yield (storage := tensor.untyped_storage())._cdata, storage.nbytes()
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 @lru_cache(maxsize=4096)
@@ -324,9 +360,10 @@ def _takes_device(func: Any) -> bool:
     return any(argument.name == "device" for argument in func._schema.arguments)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of what an operator takes or gives."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for entry in value:
-            yield from _tensors(entry)
+            yield from tensors_in(entry)

@@ -26,12 +26,13 @@ MAX_SHAPES = 2**16
 
 
 class GraphModule(nn.Module):
-    """A network rebuilt from a graph; always in eval mode.
+    """A network rebuilt from an untrusted graph, of which nothing is imported, unpickled or evaluated.
 
-    Weights live under `network` with the names that they had, and require gradients where they did: PyTorch picks
-    other kernels for frozen weights, so that `requires_grad_(False)` may change last bits; use `torch.no_grad()`.
-    Tensors that the graph creates follow the device of the input. The network has one floating dtype: `.half()` or
-    `.double()` moves the weights, the expected inputs and every baked cast to that dtype together; other dtypes stay.
+    It is always in eval mode. Weights live under `network` with the names that they had, and require gradients where
+    they did: PyTorch picks other kernels for frozen weights, so that `requires_grad_(False)` may change last bits; use
+    `torch.no_grad()`. Tensors that the graph creates follow the device of the input. The network has one floating
+    dtype: `.half()` or `.double()` moves the weights, the expected inputs and every baked cast to that dtype together;
+    other dtypes stay.
 
     Args:
         graph: The parsed graph.
@@ -62,39 +63,21 @@ class GraphModule(nn.Module):
         super().train(False)
 
     @property
-    def input_specs(self) -> tuple[TensorSpec, ...]:
-        """Shape and dtype of each input as exported."""
-        return self._checked.inputs
-
-    @property
-    def output_spec(self) -> TensorSpec:
-        """Shape and dtype of the output as exported."""
-        return self._checked.output_spec
-
-    @property
     def dtype(self) -> torch.dtype | None:
         """The floating type of weights and inputs now; None if it has none."""
-        return self._dtype()
+        return self._exported_dtype if self._lead is None else self._lead.tensor().dtype
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return the graph and tensors that save this network as it is now, its present dtype included."""
-        dtype = self._dtype()
-        old, new = self._description["dtype"], None if dtype is None else DTYPE_NAMES[dtype]
-        tensors = {
-            name: place.tensor().detach().cpu().contiguous()
-            for name, place in self._locate(self._description["tensors"]).items()
-        }
-
-        def follow(entry: dict[str, Any]) -> dict[str, Any]:
-            return {**entry, "dtype": new} if entry["dtype"] == old else entry
-
-        specs = {
-            name: {**entry, "dtype": DTYPE_NAMES[tensors[name].dtype]}
-            for name, entry in self._description["tensors"].items()
-        }
-        inputs = [follow(entry) for entry in self._description["inputs"]]
-        output = follow(self._description["output"])
-        return {**self._description, "dtype": new, "tensors": specs, "inputs": inputs, "output": output}, tensors
+        dtype, graph = self.dtype, self._description
+        new = {"dtype": None if dtype is None else DTYPE_NAMES[dtype]}
+        located = self._locate(graph["tensors"])
+        tensors = {name: place.tensor().detach().cpu().contiguous() for name, place in located.items()}
+        specs = {name: {**entry, "dtype": DTYPE_NAMES[tensors[name].dtype]} for name, entry in graph["tensors"].items()}
+        *inputs, output = (
+            entry | new if entry["dtype"] == graph["dtype"] else entry for entry in (*graph["inputs"], graph["output"])
+        )
+        return {**graph, **new, "tensors": specs, "inputs": inputs, "output": output}, tensors
 
     def train(self, mode: bool = True) -> GraphModule:
         """Do nothing: the graph was recorded in eval mode."""
@@ -110,7 +93,7 @@ class GraphModule(nn.Module):
             GraphError: If an input has another dtype, rank or static size, or the call needs more memory than
                 `max_bytes`.
         """
-        dtype = self._dtype()
+        dtype = self.dtype
         if torch.compiler.is_compiling():  # lengths are symbols then
             lengths = check_inputs(inputs, self._checked.inputs, self._exported_dtype, dtype)
             wanted = self._output_shape(lengths)
@@ -132,7 +115,7 @@ class GraphModule(nn.Module):
 
         Every operation is looked at before one of them allocates, since sizes may depend on lengths in any way.
         """
-        dtype = self._dtype()
+        dtype = self.dtype
         if (known := self._known.get(_looks(inputs, dtype))) is not None:
             return known
         lengths = check_inputs(inputs, self._checked.inputs, self._exported_dtype, dtype)
@@ -143,20 +126,16 @@ class GraphModule(nn.Module):
         return wanted
 
     def need(self, lengths: Mapping[str, int]) -> int:
-        """Return the bytes that a call at these lengths of the named axes needs, or refuse it.
-
-        Raises:
-            GraphError: They are more than `max_bytes`, or the computation grows out of proportion.
-        """
+        """Return the bytes that a call at these lengths of the named axes needs, or refuse it."""
         allowed = allowed_count(self._checked, self._count, lengths)
-        run = meta_run(self._checked, lengths, self._dtype(), max_bytes=self.max_bytes, max_count=allowed)
+        run = meta_run(self._checked, lengths, self.dtype, max_bytes=self.max_bytes, max_count=allowed)
         return run.live
 
     def extra_repr(self) -> str:
         """Inputs, output and size."""
-        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in self.input_specs)
-        gives = f"{self.output_spec.dtype}{list(self.output_spec.shape)}"
-        return f"{takes} -> {gives}, {len(self._description['nodes'])} nodes"
+        takes = ", ".join(f"{spec.dtype}{list(spec.shape)}" for spec in self._checked.inputs)
+        output = self._checked.output_spec
+        return f"{takes} -> {output.dtype}{list(output.shape)}, {len(self._description['nodes'])} nodes"
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = ("_run", "_slots", "_lead", "_compiled_call_impl", "_checked", "_known", "_key")
@@ -195,7 +174,9 @@ class GraphModule(nn.Module):
         return [getattr(owner, kind)[key] for owner, kind, key in self._slots]
 
     def _output_shape(self, lengths: Mapping[str, int]) -> torch.Size:
-        return torch.Size([lengths[size] if isinstance(size, str) else size for size in self.output_spec.shape])
+        return torch.Size(
+            [lengths[size] if isinstance(size, str) else size for size in self._checked.output_spec.shape]
+        )
 
     def _locate(self, names: Iterable[str]) -> dict[str, _Place]:
         located = {}
@@ -204,9 +185,6 @@ class GraphModule(nn.Module):
             owner = self.network.get_submodule(path)
             located[name] = _Place(owner, "_parameters" if key in owner._parameters else "_buffers", key)
         return located
-
-    def _dtype(self) -> torch.dtype | None:
-        return self._exported_dtype if self._lead is None else self._lead.tensor().dtype
 
 
 class _Place(NamedTuple):
@@ -239,29 +217,15 @@ def _(inputs: list[Tensor], key: int) -> list[Tensor]:
     return [torch.empty_like(x) for x in inputs]
 
 
-def _backward(context: Any, gradients: list[Tensor]) -> tuple[list[Tensor], None]:
-    return list(gradients), None
-
-
-admit_compiled.register_autograd(_backward)
+admit_compiled.register_autograd(lambda context, gradients: (list(gradients), None))
 
 
 def check_inputs(
     inputs: Sequence[Any], specs: Sequence[TensorSpec], exported: torch.dtype | None, dtype: torch.dtype | None
 ) -> dict[str, int]:
-    """Refuse inputs of another number, type, rank or size; named axes have any length, the same wherever they stand.
+    """Refuse inputs of another number, type, rank or size; return the lengths of the named axes.
 
-    Args:
-        inputs: What the caller gave.
-        specs: As exported.
-        exported: The network's floating type at its export.
-        dtype: Its floating type now, which inputs of that type follow.
-
-    Returns:
-        Lengths of the named axes.
-
-    Raises:
-        GraphError: The first input that does not fit, and what to do.
+    Inputs of the floating type that the network was exported in follow the one that it has now.
     """
     if len(inputs) != len(specs):
         raise GraphError(
@@ -294,17 +258,3 @@ def check_inputs(
 def _looks(inputs: tuple[Any, ...], dtype: torch.dtype | None) -> Hashable:
     """All that decides whether inputs are taken; of what is no tensor, its type, which no shape equals."""
     return dtype, *[(x.shape, x.dtype) if isinstance(x, Tensor) else type(x) for x in inputs]
-
-
-def load_graph(graph: dict[str, Any], tensors: Mapping[str, Tensor], max_bytes: int = MAX_BYTES) -> GraphModule:
-    """Rebuild a network from an untrusted graph; nothing of it is imported, unpickled or evaluated.
-
-    Args:
-        graph: The parsed graph, as from `parse_json`.
-        tensors: Exactly the tensors that it names.
-        max_bytes: Most bytes of values that a call may need at one time.
-
-    Raises:
-        GraphError: If graph or tensors are not what the format allows.
-    """
-    return GraphModule(graph, tensors, max_bytes)

@@ -145,27 +145,15 @@ MEMORY_FORMATS = {
 MEMORY_FORMAT_NAMES = {value: name for name, value in MEMORY_FORMATS.items()}
 
 INTEGER_OPS: dict[str, tuple[Callable[..., Any], int]] = {
-    "sym.add": (operator.add, 2),
-    "sym.sub": (operator.sub, 2),
-    "sym.mul": (operator.mul, 2),
-    "sym.floordiv": (operator.floordiv, 2),
-    "sym.mod": (operator.mod, 2),
-    "sym.truediv": (operator.truediv, 2),
+    **{f"sym.{name}": (getattr(operator, name), 2) for name in ["add", "sub", "mul", "floordiv", "mod", "truediv"]},
+    **{f"sym.{name}": (getattr(torch, f"sym_{name}"), 2) for name in ("max", "min")},
+    **{f"sym.{name}": (getattr(torch, f"sym_{name}"), 1) for name in ("float", "int")},
     "sym.neg": (operator.neg, 1),
-    "sym.max": (torch.sym_max, 2),
-    "sym.min": (torch.sym_min, 2),
-    "sym.float": (torch.sym_float, 1),
-    "sym.int": (torch.sym_int, 1),
 }
 
 
 def allowed_values(op: str, argument: str) -> tuple[str | int, ...] | None:
-    """The values that an argument may have, if it stands for one of a few ways to compute; None for any other.
-
-    Args:
-        op: Such as "aten.pad.default".
-        argument: Its name in the schema.
-    """
+    """The values that an operator's argument may have, if it stands for one of a few ways to compute."""
     if argument == "padding" and not op.endswith(".padding"):
         return None
     return _ENUMS.get(f"{op.split('.')[1]}.{argument}", _ENUMS.get(argument))
@@ -173,14 +161,10 @@ def allowed_values(op: str, argument: str) -> tuple[str | int, ...] | None:
 
 @lru_cache(maxsize=1024)
 def find_operator(name: str) -> OpOverload:
-    """Look up an allow-listed ATen operator.
+    """Look up an allow-listed ATen operator such as "aten.conv2d.default".
 
-    Args:
-        name: As in "aten.conv2d.default". For a view it is that of reshape, which is a view wherever one can be had:
-            another torch may lay out attention in another way than the one that traced it.
-
-    Raises:
-        GraphError: If the operator is not allow-listed, or the installed torch does not have it.
+    For a view it is that of reshape, which is a view wherever one can be had: another torch may lay out attention in
+    another way than the one that traced it.
     """
     if name not in ALLOWED:
         raise GraphError(

@@ -12,13 +12,10 @@ if TYPE_CHECKING:
 
 
 def written_roots(nodes: Sequence[Node]) -> dict[Ref, int]:
-    """Find the inputs and weights that a graph would change.
+    """Find the inputs and weights that a graph would change, each with the first node that writes into it.
 
     Aliases are read off the operator schemas, plus a list of those that do not declare theirs; "may share memory"
     counts as sharing.
-
-    Returns:
-        The first writing node for each input or weight that is written into; empty for a pure graph.
     """
     roots: list[frozenset[Ref]] = []
     written: dict[Ref, int] = {}

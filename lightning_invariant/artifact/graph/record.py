@@ -7,8 +7,7 @@ import operator
 import reprlib
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +16,7 @@ from torch.export.graph_signature import InputKind
 
 from lightning_invariant.artifact.graph.check import FORMAT_VERSION, check_graph
 from lightning_invariant.artifact.graph.meta_run import MAX_BYTES
-from lightning_invariant.artifact.graph.module import load_graph
+from lightning_invariant.artifact.graph.module import GraphModule
 from lightning_invariant.artifact.graph.operators import (
     ALLOWED,
     DTYPE_NAMES,
@@ -31,6 +30,7 @@ from lightning_invariant.errors import GraphError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_CUDNN_ROWS = 65_535
 _SELF_CHECK_TOLERANCE = 1e-3
 # Checks that the trace inserts; the loaded graph checks its inputs itself.
 _TRACE_CHECKS = ("aten._assert_", "aten.sym_constrain_range")
@@ -43,14 +43,8 @@ _INTEGER_NAMES = {function: name for name, (function, _) in INTEGER_OPS.items()}
 _COMPARISONS = (operator.ge, operator.le, operator.gt, operator.lt, operator.eq, operator.ne, operator.and_)
 
 
-@dataclass(frozen=True)
-class GraphArtifact:
-    """A network as data.
-
-    Args:
-        graph: JSON-able description.
-        tensors: Contiguous CPU tensors for safetensors, those of the network where they can be; tied ones once.
-    """
+class GraphArtifact(NamedTuple):
+    """A network as JSON and contiguous CPU tensors, those of the network where they can be, tied ones once."""
 
     graph: dict[str, Any]
     tensors: dict[str, Tensor]
@@ -82,15 +76,14 @@ def export_graph(
     axes = [{0: "batch"} for _ in example] if dynamic is None else [dict(d) for d in dynamic]
     _check_request(module, example, axes)
     program = _trace(module, example, axes)
-    graph, tensors = encode_program(program, example, axes)
-    written = written_roots(check_graph(graph).nodes)
+    recorded = _Encoder(program, example, axes).encode()
+    written = written_roots(check_graph(recorded.graph).nodes)
     inputs = frozenset(int(root.key) for root in written if root.source == "input")
     if inputs and len(inputs) == len(written):
         # The network works in place on what it is given; the loaded one shall not change its caller's batch.
-        graph, tensors = encode_program(program, example, axes, inputs)
-    loaded = load_graph(graph, tensors, max_bytes)
-    _compare(module, loaded, example, axes)
-    return GraphArtifact(graph, tensors)
+        recorded = _Encoder(program, example, axes, inputs).encode()
+    _compare(module, GraphModule(*recorded, max_bytes), example, axes)
+    return recorded
 
 
 def _check_request(module: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, str]]) -> None:
@@ -117,7 +110,11 @@ def _check_request(module: nn.Module, example: tuple[Tensor, ...], axes: list[di
 
 
 def _trace(module: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, str]]) -> ExportedProgram:
-    dims = {name: Dim(name, min=1) for named in axes for name in named.values()}
+    # On CUDA eval-mode batch norm takes cuDNN up to this length and PyTorch's own kernel beyond: the trace has to
+    # choose one, the graph does not.
+    longest = max((x.shape[axis] for x, named in zip(example, axes, strict=True) for axis in named), default=0)
+    most = _CUDNN_ROWS if longest <= _CUDNN_ROWS and any(x.is_cuda for x in example) else None
+    dims = {name: Dim(name, min=1, max=most) for named in axes for name in named.values()}
     shapes = tuple({axis: dims[name] for axis, name in named.items()} for named in axes)
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -130,6 +127,14 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], axes: list[dict[int, 
             "control flow that depends on values or on the "
             "batch size, or publish class path and weights instead."
         ) from error
+
+
+def input_specs(example: tuple[Tensor, ...], axes: Sequence[Mapping[int, str]]) -> list[dict[str, Any]]:
+    """Shape and dtype of inputs, with the names of axes of any length."""
+    return [
+        {"shape": [named.get(axis, size) for axis, size in enumerate(x.shape)], "dtype": DTYPE_NAMES[x.dtype]}
+        for x, named in zip(example, axes, strict=True)
+    ]
 
 
 @contextmanager
@@ -177,43 +182,23 @@ def _compare(module: nn.Module, loaded: nn.Module, example: tuple[Tensor, ...], 
             )
 
 
-def encode_program(
-    program: ExportedProgram,
-    example: tuple[Tensor, ...],
-    axes: list[dict[int, str]],
-    copied: frozenset[int] = frozenset(),
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Write an exported program as graph and tensors.
-
-    Args:
-        program: Undecomposed, as `torch.export.export` returns it.
-        example: The inputs of the trace.
-        axes: For each input, its dynamic axes and their names.
-        copied: Inputs that the graph copies before use.
-
-    Raises:
-        GraphError: If the program does what the format cannot say.
-    """
-    return _Encoder(program, example, axes, copied).encode()
-
-
 class _Encoder:
-    """Turns one exported program into the format of `check`."""
+    """Turns one exported program, undecomposed, into the format of `check`; the graph copies some inputs before use."""
 
     def __init__(
         self,
         program: ExportedProgram,
         example: tuple[Tensor, ...],
         axes: list[dict[int, str]],
-        copied: frozenset[int],
+        copied: frozenset[int] = frozenset(),
     ) -> None:
         self.program, self.example, self.axes, self.copied = program, example, axes, copied
         self.values: dict[fx.Node, dict[str, Any]] = {}
         self.nodes: list[dict[str, Any]] = []
         self.dtype: torch.dtype | None = None
+        self.lengths: dict[str, str] = {}
 
-    def encode(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The graph and its tensors."""
+    def encode(self) -> GraphArtifact:
         tensors, kinds, aliases = self._placeholders()
         output = None
         for node in self.program.graph.nodes:
@@ -221,33 +206,23 @@ class _Encoder:
                 output = self._output(node)
             elif node.op != "placeholder":
                 self._call(node)
-        shared = {
-            "format": FORMAT_VERSION,
-            "torch": torch.__version__.partition("+")[0],
-            "dtype": None if self.dtype is None else DTYPE_NAMES[self.dtype],
-        }
-        dims = {
-            name: x.shape[axis]
-            for x, named in zip(self.example, self.axes, strict=True)
-            for axis, name in named.items()
-        }
-        inputs = [
-            {"shape": [named.get(axis, size) for axis, size in enumerate(x.shape)], "dtype": DTYPE_NAMES[x.dtype]}
-            for x, named in zip(self.example, self.axes, strict=True)
-        ]
+        columns = list(zip(self.example, self.axes, strict=True))
         specs = {
             name: {"shape": list(t.shape), "dtype": DTYPE_NAMES[t.dtype], "kind": kinds[name]}
             for name, t in tensors.items()
         }
-        return {
-            **shared,
-            "dims": dims,
-            "inputs": inputs,
+        graph = {
+            "format": FORMAT_VERSION,
+            "torch": torch.__version__.partition("+")[0],
+            "dtype": None if self.dtype is None else DTYPE_NAMES[self.dtype],
+            "dims": {name: x.shape[axis] for x, named in columns for axis, name in named.items()},
+            "inputs": input_specs(self.example, self.axes),
             "tensors": specs,
             "aliases": aliases,
             "nodes": self.nodes,
             "output": output,
-        }, tensors
+        }
+        return GraphArtifact(graph, tensors)
 
     def _placeholders(self) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
         tensors: dict[str, Tensor] = {}
@@ -260,6 +235,8 @@ class _Encoder:
         for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
             if spec.kind == InputKind.USER_INPUT:
                 self.values[node] = {"input": inputs}
+                fake = node.meta["val"]
+                self.lengths |= {str(fake.shape[axis]): name for axis, name in self.axes[inputs].items()}
                 if inputs in self.copied:
                     self.values[node] = self._append("aten.clone.default", [{"input": inputs}], {})
                 inputs += 1
@@ -267,13 +244,8 @@ class _Encoder:
             tensor = self._find(spec.target)
             name = str(spec.target).removeprefix("network.")
             # Tied weights are one tensor: same storage, place, shape and strides.
-            identity = (
-                tensor.untyped_storage().data_ptr(),
-                tensor.storage_offset(),
-                tuple(tensor.shape),
-                tensor.stride(),
-                tensor.dtype,
-            )
+            place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+            identity = (*place, tuple(tensor.shape), tensor.stride(), tensor.dtype)
             if tensor.numel() and identity in first:
                 aliases[name] = first[identity]
             else:
@@ -288,17 +260,15 @@ class _Encoder:
             self.values[node] = {"tensor": first[identity] if tensor.numel() else name}
         buffers = [t.dtype for t in tensors.values() if t.is_floating_point()]
         self.dtype = next(iter(floats + buffers), None)
-        return tensors, kinds, aliases
+        # The graph may use fewer, as where a decoder stands behind the layer.
+        used = {self.values[node].get("tensor") for node in placeholders if node.users}
+        tensors = {name: tensor for name, tensor in tensors.items() if name in used}
+        return tensors, kinds, {name: first for name, first in aliases.items() if first in used}
 
     def _find(self, target: str | None) -> Tensor:
-        program = self.program
-        value = program.state_dict.get(str(target), program.constants.get(str(target)))
-        if (
-            not isinstance(value, Tensor)
-            or value.layout != torch.strided
-            or value.is_quantized
-            or value.dtype not in DTYPE_NAMES
-        ):
+        value = self.program.state_dict.get(str(target), self.program.constants.get(str(target)))
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+        if not plain or value.dtype not in DTYPE_NAMES:
             raise GraphError(
                 f"Expected plain tensors as weights and constants but got {target!r} of type "
                 f"{type(value).__name__}; keep it out of the forward pass."
@@ -309,7 +279,9 @@ class _Encoder:
         op = self._name(node)
         if op.startswith(_TRACE_CHECKS):
             return
-        if op in _DROPOUTS or op == "aten.detach_.default" or self._is_whole(op, node.args):
+        # A slice from the first to the last entry is what `x[:, 0]` makes.
+        whole = op == "aten.slice.Tensor" and node.args[2:] in ((0, _END), (None, None), (0, None), (None, _END))
+        if op in _DROPOUTS or op == "aten.detach_.default" or whole:
             if op in _DROPOUTS and True in node.args:
                 raise GraphError(f"Expected a network in eval mode but {op} is active; let it follow self.training.")
             self.values[node] = self._value(node.args[0], op)
@@ -348,11 +320,6 @@ class _Encoder:
         return {"node": len(self.nodes) - 1}
 
     @staticmethod
-    def _is_whole(op: str, args: tuple[Any, ...]) -> bool:
-        """A slice from the first to the last entry, as `x[:, 0]` makes them."""
-        return op == "aten.slice.Tensor" and args[2:] in ((0, _END), (None, None), (0, None), (None, _END))
-
-    @staticmethod
     def _is_default(key: str, value: Any) -> bool:
         return (key == "pin_memory" and not value) or (key == "layout" and value in (None, torch.strided))
 
@@ -388,25 +355,10 @@ class _Encoder:
                 "a tensor."
             )
         fake = results[0].meta["val"]
-        names = {
-            str(size): name
-            for x, named in zip(self._fakes(), self.axes, strict=True)
-            for axis, name in named.items()
-            for size in [x.shape[axis]]
-        }
-        hints = [size if isinstance(size, int) else names.get(str(size)) for size in fake.shape]
+        hints = [size if isinstance(size, int) else self.lengths.get(str(size)) for size in fake.shape]
         if None in hints:
             raise GraphError(
                 f"Expected an output whose axes are fixed or those of an input but got "
                 f"{list(map(str, fake.shape))}; reshape it to one row for each input."
             )
         return {"value": self.values[results[0]], "shape": hints, "dtype": DTYPE_NAMES[fake.dtype]}
-
-    def _fakes(self) -> list[Tensor]:
-        signature = self.program.graph_signature.input_specs
-        placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
-        return [
-            node.meta["val"]
-            for node, spec in zip(placeholders, signature, strict=True)
-            if spec.kind == InputKind.USER_INPUT
-        ]

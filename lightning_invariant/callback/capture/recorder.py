@@ -150,7 +150,7 @@ class CallRecorder:
         self.begin()
 
     def begin(self) -> None:
-        """A batch starts."""
+        """Start a batch."""
         self._entered, self._inside, self._seen = self.frame.kind == "step", self.frame.kind == "step", 0
         self.called = False
 
@@ -193,5 +193,5 @@ class CallRecorder:
 
 
 def is_redirected(module: nn.Module) -> bool:
-    """Whether Lightning calls a module only to get to another of its methods, as under DDP."""
+    """Return whether Lightning calls a module only to get to another of its methods, as under DDP."""
     return "_ForwardRedirection" in getattr(module.__dict__.get("forward"), "__qualname__", "")

@@ -42,7 +42,7 @@ class Saved:
 
 
 def followed(trainer: Trainer, monitor: str | None) -> Any:
-    """The ModelCheckpoint whose files are exported; None if nothing is saved.
+    """Return the ModelCheckpoint whose files are exported; None if nothing is saved.
 
     Args:
         trainer: With its callbacks.
@@ -65,13 +65,13 @@ def followed(trainer: Trainer, monitor: str | None) -> Any:
 
 
 def saved_file(checkpoint: Any, *, best: bool) -> str:
-    """Path of its best or newest file; "" if there is none."""
+    """Return the path of its best or newest file; "" if there is none."""
     names = ("best_model_path",) if best else ("_last_checkpoint_saved", "last_model_path", "best_model_path")
     return next((path for name in names if (path := str(getattr(checkpoint, name, "") or ""))), "")
 
 
 def file_stamp(path: str) -> tuple[Any, ...]:
-    """Changes when the file does."""
+    """Return a value that changes when the file does."""
     try:
         found = os.stat(path)
     except OSError:  # a remote file has none
@@ -132,7 +132,7 @@ def put_state(network: nn.Module, state: Mapping[str, Tensor], root: str = "") -
 
 
 def same_state(one: Mapping[str, Tensor], other: Mapping[str, Tensor], root: str = "") -> bool:
-    """Whether all weights of one module are those of a state.
+    """Return whether all weights of one module are those of a state.
 
     Args:
         one: Of the module.

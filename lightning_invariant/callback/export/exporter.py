@@ -102,7 +102,7 @@ class Exporter:
             raise refusal
 
     def saved(self) -> None:
-        """A checkpoint is about to be written."""
+        """Note that a checkpoint is about to be written."""
         self._saved = True
 
     def notes(self, report: Report | None) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Exporter:
         self.news.wait()
 
     def stop(self, trainer: Trainer, module: LightningModule) -> None:
-        """The training was interrupted: keep what was saved, wait for nothing."""
+        """Keep what was saved and wait for nothing, since the training run was interrupted."""
         if self.active and self.hub is not None and self.news is not None and trainer.is_global_zero:
             self.active = False
             with self.findings.guarding("export", strict=False):

@@ -11,10 +11,13 @@ import torch
 from lightning_invariant.batch import leaves
 from lightning_invariant.callback.capture.frames import SET_MASK, Frame, Settings, bound
 from lightning_invariant.callback.capture.latent import LatentReader, Symmetry, find_layer
+from lightning_invariant.callback.capture.orbit import Orbit
 from lightning_invariant.callback.export.checkpoints import Saved, put_state
 from lightning_invariant.callback.export.latent_path import LatentPath
 from lightning_invariant.errors import ArtifactError, InvariantError, LatentError
+from lightning_invariant.groups import Representation
 from lightning_invariant.guests import escnn_modules
+from lightning_invariant.orbit_layer import OrbitLayer
 from lightning_invariant.projections import Projection
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Recipe:
 
 
 def callback_notes(saved: Saved) -> dict[str, Any]:
-    """What the callback left in a checkpoint; empty if it was not there.
+    """Return what the callback left in a checkpoint; empty if it was not there.
 
     Raises:
         ArtifactError: Several were.
@@ -67,7 +70,7 @@ def callback_notes(saved: Saved) -> dict[str, Any]:
 
 
 def example_of(notes: Mapping[str, Any]) -> Tensor | None:
-    """Inputs like those that the callback saw: random ones of that shape and dtype."""
+    """Return random inputs of the shape and dtype that the callback saw."""
     if "input" not in notes:
         return None
     shape, dtype = (2, *notes["input"]["shape"]), getattr(torch, notes["input"]["dtype"])
@@ -77,7 +80,7 @@ def example_of(notes: Mapping[str, Any]) -> Tensor | None:
 
 
 def build_module(kind: type[nn.Module], saved: Saved, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """The user's module with the checkpoint's hyperparameters, before it has the checkpoint's weights.
+    """Build the user's module with the checkpoint's hyperparameters, before it has the checkpoint's weights.
 
     Args:
         kind: Its class.
@@ -129,7 +132,7 @@ def export_from(
         GraphError: The network cannot be written as a class-free graph.
     """
     from lightning_invariant.artifact.card import Card
-    from lightning_invariant.encoder.export import Inputs, Measurements, export_encoder
+    from lightning_invariant.encoder.export import ExportOptions, Measurements, export_encoder
 
     put_state(module, saved.state)
     for part in module.modules():
@@ -145,7 +148,6 @@ def export_from(
         path,
         recipe.projection,
         recipe.example,
-        inputs=Inputs(mask=1 if len(recipe.example) > 1 else None),
         measured=Measurements(
             numbers=notes.get("numbers") or {},
             targets=notes.get("targets"),
@@ -153,14 +155,18 @@ def export_from(
             seed=int(notes.get("seed", 0)),
         ),
         card=replace(card or Card(), training={"network": type(module).__name__, "weights": weights}),
-        options=options,
+        options=replace(options or ExportOptions(), mask=1 if len(recipe.example) > 1 else None),
     )
 
 
 def _path(module: nn.Module, recipe: Recipe) -> LatentPath:
     """Inputs to latents, by the call that was noted; else by the whole network, or the layer alone."""
     layer = find_layer(module, recipe.layer)
-    symmetry = Symmetry(recipe.layer, recipe.projection.representation)
+    representation, around = recipe.projection.representation, None
+    if (group := recipe.notes.get("orbit")) is not None:
+        around = OrbitLayer(recipe.layer, group)
+        representation = Representation.parse(f"{group}: {representation.size // around.group.order} trivial")
+    symmetry = Symmetry(recipe.layer, representation, whole=around is None)
     reader = LatentReader(recipe.layer, symmetry, recipe.pick, recipe.pool)
     noted = recipe.notes.get("frame")
     own = next(name for name, part in module.named_modules() if part is layer)
@@ -169,8 +175,9 @@ def _path(module: nn.Module, recipe: Recipe) -> LatentPath:
     for name in ["", own] if noted is None else [noted]:
         root = module.get_submodule(name)
         inside = next(inner for inner, part in root.named_modules() if part is layer)
-        frame = Frame("module", name, reader, Settings({}, ()), path=inside)
         arguments = bound(root, (x,), {})
+        orbit = None if around is None else Orbit.of(around, None, arguments, None)
+        frame = Frame("module", name, reader, Settings({}, ()), path=inside, orbit=orbit)
         names = (*leaves(arguments), *([SET_MASK] if mask else []))
         path = LatentPath(root, frame, arguments, names, {})
         try:

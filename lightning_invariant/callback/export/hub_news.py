@@ -1,4 +1,4 @@
-"""What a training hears of the Hub: whether it may publish, and what became of its uploads."""
+"""What a training run hears of the Hub: whether it may publish, and what became of its uploads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUSH = "run `lightning-invariant push` to try again"
 
 
 class HubNews:
-    """Uploads of one training; news of them become findings.
+    """Uploads of one training run; news of them become findings.
 
     Args:
         hub: Where to publish.
@@ -38,7 +38,7 @@ class HubNews:
         return Queue(self.hub.queue)
 
     def check(self, trainer: Trainer) -> None:
-        """Whether the Hub takes what will be published.
+        """Check whether the Hub takes what will be published.
 
         Raises:
             ArtifactError: The queue cannot be written.
@@ -82,7 +82,7 @@ class HubNews:
             )
 
     def wait(self) -> None:
-        """Until uploads are done, or as long as the user allows."""
+        """Wait until uploads are done, or as long as the user allows."""
         if self.publisher is None:
             return
         say = lambda text: inform(f"lightning-invariant: {text}")  # noqa: E731
@@ -97,7 +97,7 @@ class HubNews:
                 )
 
     def leave(self) -> None:
-        """Wait for nothing."""
+        """Leave without waiting."""
         self.listen()
         if self.publisher is not None:
             self.publisher.leave()

@@ -45,8 +45,8 @@ class Path:
     """A network from inputs to flat latents, and some inputs.
 
     Args:
-        network: In eval mode.
-        names: Of its inputs among the arguments of the recorded call; the mask of padded sets last.
+        network: Network in eval mode.
+        names: Names of its inputs among the arguments of the recorded call; the mask of padded sets last.
         inputs: At least two rows of each, on the network's device.
         mask: Which of them is the mask that the projection gets too; None if none is.
         dynamic: Axes of any length of each, with names, where these are not the first ones.

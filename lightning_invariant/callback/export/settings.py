@@ -20,7 +20,7 @@ class Export:
 
     Args:
         folder: Empty, new, or an earlier export.
-        name: Of the model on its card; the folder's name if None.
+        name: Name of the model on its card; the folder's name if None.
         arguments: JSON-able arguments that the layer's class is built from. Where the network cannot be written
             without its class, class path and arguments are published instead; without them that is refused.
         onnx: Whether `model.onnx` stands beside the other files; needs the extra `onnx`.
@@ -43,7 +43,7 @@ class Export:
 
 
 class HubExport:
-    """Publish encoder and projection to the Hugging Face Hub while a training runs.
+    """Publish encoder and projection to the Hugging Face Hub during a training run.
 
     Token, names and rights are checked before the first step, and a repository that is missing is made then. Each
     export is loaded in a fresh process and compared with the live network before it is uploaded, as one commit, in the
@@ -56,7 +56,7 @@ class HubExport:
             the training ended with.
         private: Whether a repository that does not exist yet is made private; None leaves that to the Hub.
         revision: Branch; the main branch if None. One that does not exist yet is made.
-        create_pr: Open a pull request instead of committing; a training's later exports go to the same one.
+        create_pr: Open a pull request instead of committing; later exports of the run go to the same one.
         monitor: Follow the ModelCheckpoint that monitors this; None for the trainer's first.
         license: Identifier of a licence for the card, such as "apache-2.0"; None to choose none.
         head: Fit a probe on the features of validation inputs at each export, "linear" or "logistic", so that whoever
@@ -71,10 +71,10 @@ class HubExport:
         timeout: Seconds that the end of the training waits for uploads.
         queue: Folder for what is not uploaded yet; None for that of `lightning-invariant push`.
         folder: Folder that holds the latest export too; None for none.
-        name: Of the model on its card; that of the repository if None.
-        arguments: As those of `Export`.
-        replace: Whether an encoder of another training that measured better may be replaced; otherwise a worse one goes
-            to a branch of its own.
+        name: Name of the model on its card; that of the repository if None.
+        arguments: Arguments of the class, as for `Export`.
+        replace: Whether an encoder of another training run that measured better may be replaced; otherwise a worse one
+            goes to a branch of its own.
 
     Raises:
         HubError: No name of a repository or branch that could be committed to.

@@ -51,7 +51,7 @@ class Snapshot:
     """Weights, and what was measured of them.
 
     Args:
-        state: Of the module that is copied, on the CPU.
+        state: State of the module that is copied, on the CPU.
         step: Global step of the validation.
         evaluation: Numbers and latents; None if nothing was measured.
         scalars: The numbers by logged name, without a prefix.
@@ -186,20 +186,24 @@ class ExportWriter:
         """Return what `lightning-invariant export` needs beside the weights; plain values, for the checkpoint."""
         capture, given = self.reporter.capture, self.reporter.given
         way, example = capture.way, capture.example
-        if given.symmetry.sought is not None:  # the basis is one of these very weights, not of a file's
+        if given.symmetry.sought is not None:
+            return {"reason": "the action was found in a basis of the weights of one moment"}
+        if way is None or example is None:
             return {}
-        if way is None or example is None or way.frame.kind != "module" or given.reader.ragged or not way.by_rows:
-            return {}
-        if way.frame.orbit is not None:  # a checkpoint has no words for it
-            return {}
+        if given.reader.ragged or way.frame.kind != "module" or not way.by_rows:
+            return {"reason": "the layer takes graphs, or no batch of rows"}
+        orbit = way.frame.orbit
+        if orbit is not None and (orbit.transforms is None or given.action is not None):
+            return {"reason": "its OrbitLayer transforms inputs by an action of your own"}
         tensors = leaves(example)
         assert way.layout is not None
         names = [name for name in way.layout.axes if name in tensors and name != SET_MASK]
         if len(names) != 1 or set(example) - {SET_MASK} != set(names):
-            return {}
+            return {"reason": "the layer is called with more than one input"}
         x = tensors[names[0]]
         return {
-            "layer": given.layer_name,
+            "layer": given.layer_name if given.orbit is None else given.orbit.name,
+            "orbit": None if given.orbit is None else str(given.orbit.group),
             "pick": given.reader.pick if isinstance(given.reader.pick, (int, str)) else None,
             "pool": given.reader.pooling,
             "frame": way.frame.name,
@@ -346,20 +350,17 @@ class Exported:
             )
 
     def _to(self, folder: Folder, path: Path, arguments: Mapping[str, Any] | None) -> None:
-        from lightning_invariant.encoder.export import ExportOptions, Inputs, export_encoder
+        from lightning_invariant.encoder.export import ExportOptions, export_encoder
         from lightning_invariant.encoder.onnx_model import OnnxError
 
         export, findings = self.writer.export, self.writer.findings
         example = path.few(2)
         projection = self.writer.projection_on(example[0].device)
-        options = ExportOptions(arguments=arguments, onnx=export.onnx)
+        options = ExportOptions(
+            head=self._head(), dynamic=path.dynamic, mask=path.mask, arguments=arguments, onnx=export.onnx
+        )
         card, measured = self.settings
-        keywords = {
-            "inputs": Inputs(path.dynamic, path.mask),
-            "head": self._head(),
-            "measured": measured,
-            "card": card,
-        }
+        keywords = {"measured": measured, "card": card}
         with _alone():
             try:
                 export_encoder(folder, path.network, projection, example, options=options, **keywords)
@@ -440,7 +441,7 @@ LONGEST = 80
 def training_settings(
     trainer: Trainer, module: LightningModule, *, weights: str, measured: int | None, hyperparameters: bool
 ) -> dict[str, str]:
-    """Settings by name.
+    """Return settings of the training run by name.
 
     Args:
         trainer: In the midst of a training, or after it.

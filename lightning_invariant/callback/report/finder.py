@@ -29,12 +29,12 @@ WORSE, ROUNDING = 1.5, 1e-4
 
 
 class Finder:
-    """Finds the action on the latents of one report, and puts latents into its basis.
+    """Finder of the action on the latents of one report, which puts latents into its basis.
 
     Args:
         given: What the user says; it gets what was found.
         assembler: Encodes transformed inputs.
-        seed: Of every random choice.
+        seed: Seed of every random choice.
     """
 
     def __init__(self, given: Arguments, assembler: Assembler, seed: int) -> None:

@@ -124,7 +124,7 @@ class Reporter:
             self.budget.end()
 
     def check(self, monitored: set[str]) -> None:
-        """See, at the sanity check, that everything fits; a collective call.
+        """Check, at the sanity check, that everything fits; a collective call.
 
         Args:
             monitored: Names of ours that callbacks and schedulers act on.
@@ -165,7 +165,7 @@ class Reporter:
                 self._evaluated(sorted(self.capture.kept)[0] if self.capture.kept else 0, reach, limit=LEAST)
 
     def owns(self, name: str) -> bool:
-        """Whether a name is one of ours."""
+        """Return whether a name is one of ours."""
         return self._inner(name) is not None
 
     def report(self, module: LightningModule, step: int, validations: int, *, testing: bool) -> Report | None:

@@ -76,16 +76,16 @@ class Budget:
         self._figures = FIGURES
 
     def begin(self) -> None:
-        """A training run starts."""
+        """Start the clock of a training run."""
         self._started, self.spent, self.plan, self.planned = self.clock(), 0.0, Plan(), False
 
     def end(self) -> None:
-        """The run ended; a validation of its own is not bounded."""
+        """End the run; a validation of its own is not bounded."""
         self._started, self.plan, self.planned = None, Plan(), False
 
     @contextmanager
     def spending(self) -> Iterator[None]:
-        """What runs inside is our own time; blocks may stand in each other."""
+        """Count what runs inside as our own time; blocks may stand in each other."""
         if self._entered is not None:
             yield
             return
@@ -97,7 +97,7 @@ class Budget:
             self._entered = None
 
     def begin_validation(self) -> None:
-        """A validation starts that a report is due for."""
+        """Start a validation that a report is due for."""
         self._before = self.spent
 
     @property

@@ -22,7 +22,7 @@ def accept_representations() -> None:
 
 
 def read_representation(value: str | Representation | Mapping[str, str]) -> Representation:
-    """A representation, or what YAML made of one.
+    """Return a representation, from what YAML made of its text.
 
     Raises:
         ParseError: It cannot be read.

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from lightning_invariant.callback.support.gather import process_rank
 from lightning_invariant.callback.support.roots import inform
 
+WORDS = {"set_mask": "the mask of the points", "node_batch": "the graph of each node"}
+"""What names of members that no user gave are called."""
+
 
 class Findings:
     """Findings in plain words, by a key that keeps each from being said twice."""
@@ -17,7 +20,7 @@ class Findings:
         self.begin()
 
     def begin(self) -> None:
-        """A run starts: what was said of another one is forgotten."""
+        """Forget what was said of another run."""
         self._said: dict[str, str] = {}
         self._problems = 0
         self._fresh: list[str] = []
@@ -27,7 +30,8 @@ class Findings:
         return self._problems
 
     def add(self, key: str, text: str) -> None:
-        """Say it, unless something was said under this key before."""
+        """Warn once under each key."""
+        text = _in_words(text)
         if key not in self._said:
             self._problems += 1
             self._keep(key, text)
@@ -35,24 +39,25 @@ class Findings:
                 warnings.warn(f"lightning-invariant: {text}", UserWarning, stacklevel=3)
 
     def note(self, key: str, text: str) -> None:
-        """Say once what is worth knowing and no problem."""
+        """Inform once under each key of what is worth knowing and no problem."""
+        text = _in_words(text)
         if key not in self._said:
             self._keep(key, text)
             if process_rank() == 0:
                 inform(f"lightning-invariant: {text}")
 
     def fresh(self) -> tuple[str, ...]:
-        """Findings since the last call."""
+        """Return findings since the last call."""
         fresh, self._fresh = tuple(self._fresh), []
         return fresh
 
     @contextmanager
     def guarding(self, key: str, *, strict: bool) -> Iterator[None]:
-        """Turn an error in the block into a finding, so that monitoring never ends a training.
+        """Turn an error in the block into a finding, so that monitoring never ends a training run.
 
         Args:
             key: Of the finding.
-            strict: Let the error through: nothing of a training can be lost yet.
+            strict: Let the error through: nothing of a training run can be lost yet.
         """
         try:
             yield
@@ -64,3 +69,9 @@ class Findings:
     def _keep(self, key: str, text: str) -> None:
         self._said[key] = text
         self._fresh.append(text)
+
+
+def _in_words(text: str) -> str:
+    for name, words in WORDS.items():
+        text = text.replace(name, words)
+    return text

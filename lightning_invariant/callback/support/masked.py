@@ -44,13 +44,13 @@ class _MaskedPoints(Projection):
         self.out_features, self.guarantee = inner.out_features, inner.guarantee
 
     def project(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        """Features of the points that exist."""
+        """Compute features of the points that exist."""
         flat, mask = unpack(z, self.inner.representation)
         return self.inner(flat, mask)
 
 
 def takes_masks(projection: Projection) -> bool:
-    """Whether a projection was built for padded sets."""
+    """Return whether a projection was built for padded sets."""
     if isinstance(projection, Joined):
         return all(isinstance(part, Projection) and takes_masks(part) for part in projection.projections)
     if isinstance(projection, (Reduced, Spread)):
@@ -59,7 +59,7 @@ def takes_masks(projection: Projection) -> bool:
 
 
 def masked(projection: Projection) -> Projection:
-    """The projection of latents that carry their mask.
+    """Return the projection of latents that carry their mask.
 
     Raises:
         ValueError: It takes no masks.
@@ -68,7 +68,7 @@ def masked(projection: Projection) -> Projection:
 
 
 def default_masked(representation: Representation) -> Projection:
-    """What `choose` would take if it knew of masks.
+    """Return what `choose` would take if it knew of masks.
 
     Raises:
         ValueError: The representation is not one of points.
@@ -84,7 +84,7 @@ def default_masked(representation: Representation) -> Projection:
 
 
 def with_mask(representation: Representation) -> Representation:
-    """The representation of latents that carry their mask.
+    """Return the representation of latents that carry their mask.
 
     Raises:
         ValueError: The representation has neither points nor pairs that S_n orders, nor points that a second group
@@ -108,7 +108,7 @@ def with_mask(representation: Representation) -> Representation:
 
 
 def pack(flat: Float[Tensor, "B D"], mask: Bool[Tensor, "B n"], representation: Representation) -> Tensor:
-    """Latents that carry their mask; numbers of points that do not exist become 0.
+    """Return latents that carry their mask; numbers of points that do not exist become 0.
 
     Args:
         flat: Latents of the representation without masks.
@@ -131,7 +131,7 @@ def pack(flat: Float[Tensor, "B D"], mask: Bool[Tensor, "B n"], representation: 
 
 
 def unpack(packed: Float[Tensor, "B E"], representation: Representation) -> tuple[Tensor, Tensor]:
-    """Latents without their mask, flat, and the mask (B, n).
+    """Return latents without their mask, flat, and the mask (B, n).
 
     Args:
         packed: What `pack` gave.
@@ -144,7 +144,7 @@ def unpack(packed: Float[Tensor, "B E"], representation: Representation) -> tupl
 
 
 def without_masks(evaluation: Evaluation, representation: Representation) -> Evaluation:
-    """The same evaluation with latents of the representation without masks; numbers of hidden points are 0."""
+    """Return the same evaluation with latents of the representation without masks; numbers of hidden points are 0."""
     known = {name: getattr(evaluation.latents, name) for name in ("bank", "transformed", "untransformed")}
     shown = {name: unpack(z, representation)[0] for name, z in known.items() if z is not None}
     return replace(evaluation, latents=replace(evaluation.latents, **shown))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_last_validation(trainer: Trainer) -> bool:
-    """Whether no other validation can be foreseen in this training; False where its end is not known."""
+    """Return whether no other validation can be foreseen; False where the end of the training run is not known."""
     if trainer.should_stop:
         return True
     if 0 <= trainer.max_steps <= trainer.global_step:
@@ -31,14 +31,14 @@ def is_last_validation(trainer: Trainer) -> bool:
 
 
 def monitored_names(trainer: Trainer) -> set[str]:
-    """Names of the numbers that callbacks and schedulers act on."""
+    """Return names of the numbers that callbacks and schedulers act on."""
     monitors = [getattr(callback, "monitor", None) for callback in _callbacks(trainer)]
     monitors += [getattr(config, "monitor", None) for config in trainer.lr_scheduler_configs]
     return {monitor for monitor in monitors if isinstance(monitor, str)}
 
 
 def is_sharded(trainer: Trainer, network: nn.Module) -> bool:
-    """Whether parameters are spread over processes, so that there is no whole network to copy."""
+    """Return whether parameters are spread over processes, so that there is no whole network to copy."""
     parts = {type(module).__name__ for module in (trainer.model or network).modules()}
     kinds = {type(parameter).__name__ for parameter in network.parameters()}
     return "FullyShardedDataParallel" in parts or bool(kinds & {"DTensor", "FlatParameter"})
