@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from benchmarks.paper.publishing import write_paper, write_recipe
-from benchmarks.paper.quoting import write_quotes
+from benchmarks.paper.quoting import quoted, write_quotes
 from benchmarks.paper.sections import SECTIONS, available, section
 from benchmarks.paper.store import Store
+from benchmarks.tables import conditions
 from lightning_invariant.errors import InvariantError
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = options.out or (options.work / "quick" if options.quick else ROOT)
     options.command = _command(options, argv)
     store = Store(options.work, quick=options.quick)
-    stopped = _measured(options, seeds, store, out)
-    print(write_paper(out, options.command), *write_quotes(out), sep="\n")
+    stopped = {} if options.pages else _measured(options, seeds, store, out)
+    print(write_paper(out, options.command, quoted(out)), *write_quotes(out), sep="\n")
     for recipe, error in stopped.items():
         print(f"benchmarks.paper: {recipe} was not measured. {error}", file=sys.stderr)
     return 2 if stopped else 0
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured(options: argparse.Namespace, seeds: Sequence[int], store: Store, out: Path) -> dict[str, Exception]:
     """Measure and write each recipe; what the user has to mend, by recipe, does not keep the others from it."""
-    stopped, also = {}, {"run": "quick" if options.quick else "full", **_versions()}
+    stopped: dict[str, Exception] = {}
     with tqdm(total=len(options.recipes) * len(seeds), unit="run") as bar:
         for recipe in options.recipes:
             try:
@@ -65,7 +66,9 @@ def _measured(options: argparse.Namespace, seeds: Sequence[int], store: Store, o
             except (InvariantError, ImportError) as error:
                 stopped[recipe] = error
                 continue
-            write_recipe(out, recipe, found, store.folder(recipe, seeds[0]), options.command, also)
+            about = {"command": options.command, **store.conditions(recipe, seeds)}
+            about |= {"run": "quick" if options.quick else "full", "seeds": " ".join(map(str, seeds))}
+            write_recipe(out, recipe, found, store.folder(recipe, seeds[0]), about)
     return stopped
 
 
@@ -77,7 +80,9 @@ def _rows(options: argparse.Namespace, recipe: str, seed: int, store: Store, bar
     rows = store.load(recipe, seed)
     if rows is None:
         rows = section(recipe).run(options.data_dir, seed, options.quick, store.folder(recipe, seed))
-        store.save(recipe, seed, rows)
+        here = conditions(options.command)
+        here.pop("command")  # it names one machine's folders; the tables name what was run last
+        store.save(recipe, seed, rows, here | _versions())
     bar.update()
     return rows
 
@@ -117,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(SECTIONS)}",
     )
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: 0 1 2 3 4, with --quick 0")
+    parser.add_argument("--pages", action="store_true", help="measure nothing; write the pages from what is there")
     parser.add_argument("--fresh", action="store_true", help="measure again what an earlier run has finished")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/paper"), help="what is kept to go on (default: %(default)s)"
@@ -124,8 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        help="where benchmarks/results/paper.md and hub_configs/ are written; default: this checkout, "
-        "with --quick WORK/quick",
+        help="where docs/results.md and hub_configs/ are written; default: this checkout, with --quick WORK/quick",
     )
     return parser
 

@@ -52,7 +52,7 @@ def _fitted(
     known, asked = ((bank - centre) / spread).float(), [((rows - centre) / spread).float() for rows in queries]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Linear(bank.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs))
+        network = nn.Sequential(nn.Linear(bank.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, outputs)).to(bank.device)
         _train(network, known, loss)
     with torch.no_grad():
         return [network(rows) for rows in asked]
@@ -65,7 +65,7 @@ def _train(network: nn.Module, x: Tensor, loss: Callable[[Tensor, Tensor], Tenso
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, HIGHEST, total_steps=EPOCHS * steps)
     for _ in range(EPOCHS):
         # What does not fill a batch is left out, other rows in every epoch.
-        for rows in torch.randperm(len(x))[: steps * size].split(size):
+        for rows in torch.randperm(len(x))[: steps * size].to(x.device).split(size):
             optimizer.zero_grad()
             loss(network(x[rows]), rows).backward()
             optimizer.step()

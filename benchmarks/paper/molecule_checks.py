@@ -19,7 +19,7 @@ SMOOTH = 4
 """Most entries of 45, nodes and pairs of nodes, that may change in one step of a smooth path."""
 
 ALIKE = 1e-4
-"""Numbers of two nodes that are closer than this, over the deviation of all, are the same up to rounding."""
+"""Latents of two nodes that are closer than this, over the deviation of all, are the same up to rounding."""
 
 
 class Graphs(NamedTuple):
@@ -40,7 +40,7 @@ class Graphs(NamedTuple):
         return Graphs(self.atoms[rows, index], self.bonds[rows[..., None], index[:, :, None], index[:, None]])
 
 
-def decoded(decoder: GraphDecoder, z: Float[Tensor, "N n"]) -> Graphs:
+def decoded(decoder: GraphDecoder, z: Float[Tensor, "N *z"]) -> Graphs:
     """The likeliest element of each node and bond of each pair."""
     with torch.no_grad():
         parts = [tuple(scores.argmax(dim=-1) for scores in decoder(part)) for part in z.split(CHUNK)]
@@ -59,13 +59,6 @@ def smiles_of(graphs: Graphs) -> list[str]:
     return texts
 
 
-def path_graphs(
-    decoder: GraphDecoder, start: Float[Tensor, "P n"], end: Float[Tensor, "P n"], steps: int
-) -> list[Graphs]:
-    """Graphs of `steps` + 1 points on straight lines between latents, the ends included."""
-    return [decoded(decoder, torch.lerp(start, end, step / steps)) for step in range(steps + 1)]
-
-
 def changes(path: list[Graphs]) -> Int64[Tensor, "P steps"]:
     """How many entries change in each step."""
     rows = torch.stack([graphs.entries() for graphs in path], dim=1)
@@ -77,13 +70,14 @@ def same(a: Graphs, b: Graphs) -> Bool[Tensor, "N"]:
     return (a.entries() == b.entries()).all(dim=1)
 
 
-def tells_apart(z: Float[Tensor, "N n"], truth: Graphs) -> Bool[Tensor, "N"]:
+def tells_apart(z: Float[Tensor, "N n"] | Float[Tensor, "N n d"], truth: Graphs) -> Bool[Tensor, "N"]:
     """Whether the latents allow an equivariant decoder to rebuild a graph at all.
 
-    They do not where two nodes have the same number but one of them alone is bound to a third: every decoder gives
+    They do not where two nodes have the same latent but one of them alone is bound to a third: every decoder gives
     both the same bonds.
     """
-    alike = (z[:, :, None] - z[:, None]).abs() <= ALIKE * z.std()
+    z = z[..., None] if z.dim() == 2 else z
+    alike = ((z[:, :, None] - z[:, None]).abs() <= ALIKE * z.std()).all(dim=-1)
     differ = truth.bonds[:, :, :, None] != truth.bonds[:, :, None, :]
     same_place = torch.eye(z.shape[1], dtype=torch.bool)
     third = ~(same_place[:, :, None] | same_place[:, None, :])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from benchmarks.paper.pictures import has_umap
 from lightning_invariant.tracking.figures import PALETTE
-from lightning_invariant.tracking.umap_layout import umap_positions
 from lightning_invariant.zoo.molecule_graphs import require_rdkit
 
 if TYPE_CHECKING:
@@ -63,29 +61,44 @@ def grouped_bars(
     return _saved(figure, path)
 
 
-def property_maps(
-    maps: Mapping[str, Float[Tensor, "N K"]], values: Mapping[str, Float[Tensor, "N"]], path: Path
-) -> Path:
-    """Principal components of each set of latents, one row each, coloured by each property, one column each.
-
-    Where umap-learn is installed, rows of its maps follow.
+class Placed(NamedTuple):
+    """Points on a page.
 
     Args:
-        maps: Name to latents of the same molecules.
+        points: Two coordinates each.
+        explained: Shares of the variance of all latents that the two axes have.
+    """
+
+    points: Float[Tensor, "N 2"]
+    explained: Float[Tensor, "2"]
+
+
+def principal(points: Float[Tensor, "N K"] | Float[Tensor, "N n d"]) -> Placed:
+    """The two principal components of latents."""
+    flat = points.flatten(1).double()
+    centred = flat - flat.mean(dim=0)
+    _, scales, directions = torch.linalg.svd(centred, full_matrices=False)
+    return Placed(centred @ directions[:2].T, (scales.square() / scales.square().sum())[:2])
+
+
+def property_maps(maps: Mapping[str, Placed], values: Mapping[str, Float[Tensor, "N"]], path: Path) -> Path:
+    """Principal components of each set of latents, one row each, coloured by each property, one column each.
+
+    Args:
+        maps: Name to the components of latents of the same molecules.
         values: Name and unit to properties.
         path: PNG to write.
     """
-    placed = {f"{name}, PCA": _principal(points) for name, points in maps.items()}
-    if has_umap():
-        placed |= {f"{name}, UMAP": umap_positions(points)[0] for name, points in maps.items()}
-    figure = _figure(9.0, 0.3 + 2.7 * len(placed))
-    panels = figure.subplots(len(placed), len(values), squeeze=False)
-    for row, (name, points) in zip(panels, placed.items(), strict=True):
+    figure = _figure(max(4.5, 3.2 * len(values)), 0.3 + 2.9 * len(maps))
+    panels = figure.subplots(len(maps), len(values), squeeze=False)
+    for row, (name, placed) in zip(panels, maps.items(), strict=True):
         for axes, (title, numbers) in zip(row, values.items(), strict=True):
             low, high = (float(numbers.quantile(share)) for share in (0.02, 0.98))
-            shown = axes.scatter(*points.T, c=numbers, s=5, cmap="viridis", vmin=low, vmax=high, linewidths=0)
+            shown = axes.scatter(*placed.points.T, c=numbers, s=5, cmap="viridis", vmin=low, vmax=high, linewidths=0)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{name}: {title}", fontsize=10)
+            axes.set_xlabel(f"PC 1 ({float(placed.explained[0]):.1%})", fontsize=8)
+            axes.set_ylabel(f"PC 2 ({float(placed.explained[1]):.1%})", fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
             figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)
     return _saved(figure, path)
@@ -118,12 +131,6 @@ def _drawn(text: str) -> Any:
     from rdkit.Chem import Draw
 
     return Draw.MolToImage(chem.MolFromSmiles(text), size=(240, 240))
-
-
-def _principal(points: Float[Tensor, "N K"]) -> Float[Tensor, "N 2"]:
-    centred = points.double() - points.double().mean(dim=0)
-    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
-    return centred @ directions.T
 
 
 def _figure(width: float, height: float) -> Figure:

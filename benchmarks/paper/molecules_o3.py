@@ -1,6 +1,6 @@
-"""Heats of formation of QM7 molecules from latents that rotations turn and orders permute.
+"""Atomisation energies of QM7 molecules from latents that rotations turn and orders permute.
 
-The network is trained on heats of formation; probes are fitted on latents of its training molecules as they stand in
+The network is trained on atomisation energies; probes are fitted on latents of its training molecules as they stand in
 the file, and asked about other molecules, in a random order of the atoms, turned and half of them mirrored.
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.paper.hidden_layer import mlp_values
 from benchmarks.paper.molecule_maps import JOINT, MoleculeMap, molecule_maps
-from benchmarks.paper.molecule_pictures import grouped_bars, property_maps
+from benchmarks.paper.molecule_pictures import grouped_bars, principal, property_maps
 from benchmarks.paper.publishing import PICTURES
 from benchmarks.paper.recipes import fitted
 from benchmarks.paper.sections import Claim, Headline, Row
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.paper.averages import Table
-    from lightning_invariant.zoo.heat_of_formation import HeatOfFormation
+    from lightning_invariant.zoo.atomisation_energy import AtomisationEnergy
 
 RECIPE = "molecules-o3"
-TITLE = "Molecules in space: heat of formation from latents under rotations and orders of the atoms"
-TABLE = "Heat of formation of QM7 molecules, mean absolute error in kcal/mol"
-ASKED = "error of a ridge on heats of formation, kcal/mol, of molecules turned and in another order of atoms"
+TITLE = "Molecules in space: atomisation energy from latents under rotations and orders of the atoms"
+TABLE = "Atomisation energy of QM7 molecules, mean absolute error in kcal/mol"
+ASKED = "error of a ridge on atomisation energies (kcal/mol) of transformed molecules"
 NOTES = (
     "Queries come in a random order of their atoms, turned at random, half of them mirrored; 'as they come' is "
     "without that. The bank is as it comes but for the line that says otherwise.",
@@ -82,7 +82,7 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
 
 
 def rows_of(
-    network: HeatOfFormation,
+    network: AtomisationEnergy,
     training: tuple[Tensor, ...],
     queries: tuple[Tensor, ...],
     seed: int,
@@ -91,7 +91,7 @@ def rows_of(
 
     Args:
         network: Trained, in eval mode.
-        training: Molecules (N, n, 4) and heats of formation (N,), for the bank.
+        training: Molecules (N, n, 4) and atomisation energies (N,), for the bank.
         queries: The same of others.
         seed: Of motions and probes.
     """
@@ -146,19 +146,19 @@ def expected(tables: list[Table]) -> list[Claim]:
     ]
 
 
-def _molecules(network: HeatOfFormation, x: Float[Tensor, "N n 4"]) -> Molecules:
+def _molecules(network: AtomisationEnergy, x: Float[Tensor, "N n 4"]) -> Molecules:
     with torch.no_grad():
         return Molecules(torch.cat([network.encoder(part) for part in x.split(CHUNK)]), x[..., 0] > 0)
 
 
-def _pictures(network: HeatOfFormation, queries: tuple[Tensor, ...], seed: int, folder: Path) -> None:
-    """Moved molecules by raw and by projected latents, coloured by their heat of formation."""
-    x, heat = (column[:SHOWN] for column in queries)
+def _pictures(network: AtomisationEnergy, queries: tuple[Tensor, ...], seed: int, folder: Path) -> None:
+    """Moved molecules by raw and by projected latents, coloured by their atomisation energy."""
+    x, energy = (column[:SHOWN] for column in queries)
     action = AtomAction(x.shape[1])
     moved = _molecules(network, action.transform(x, action.group.sample(len(x), torch.Generator().manual_seed(seed))))
     joint = next(one for one in molecule_maps(network.encoder) if one.label == JOINT)
-    maps = {"raw": moved.z, "projected": moved.mapped(joint.features)}
-    property_maps(maps, {"heat of formation (kcal/mol)": heat}, folder / "latents.png")
+    maps = {"raw": principal(moved.z), "projected": principal(moved.mapped(joint.features))}
+    property_maps(maps, {"atomisation energy (kcal/mol)": energy}, folder / "latents.png")
 
 
 def headline(tables: list[Table]) -> list[Headline]:
@@ -201,7 +201,7 @@ def _counts(x: Float[Tensor, "N n 4"]) -> Float[Tensor, "N E"]:
     return torch.stack([(x[..., 0] == charge).sum(dim=1) for charge in ELEMENTS], dim=1).float()
 
 
-def _equivariance(network: HeatOfFormation, action: AtomAction, x: Tensor, generator: torch.Generator) -> list[Row]:
+def _equivariance(network: AtomisationEnergy, action: AtomAction, x: Tensor, generator: torch.Generator) -> list[Row]:
     """How far the encoder is from its representation, one kind of motion at a time."""
     nodes = action.group.factors[0]
     count, still = len(x), [factor.identity().expand(len(x), *factor.element_shape) for factor in action.group.factors]
@@ -222,7 +222,7 @@ def _equivariance(network: HeatOfFormation, action: AtomAction, x: Tensor, gener
     return rows
 
 
-def _network(network: HeatOfFormation, still: Tensor, turned: Tensor, truth: Tensor) -> Row:
+def _network(network: AtomisationEnergy, still: Tensor, turned: Tensor, truth: Tensor) -> Row:
     with torch.no_grad():
         a, b = (torch.cat([network(part) for part in x.split(CHUNK)]) for x in (still, turned))
     change = abs(mae(b, truth) / mae(a, truth) - 1)

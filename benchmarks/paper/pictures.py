@@ -67,7 +67,7 @@ def against_size(rows: Sequence[Row], size: str, column: str, families: Sequence
 
 
 def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str, path: Path, *, log: bool) -> Path:
-    """Curves against a number of samples, on a base-2 axis.
+    """Curves against a number of samples, on a logarithmic axis.
 
     Args:
         curves: Name to (x, mean over seeds); two that follow each other share a colour.
@@ -80,7 +80,9 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     for number, (name, points) in enumerate(curves.items()):
         _curve(axes, (number // 2, number % 2), name, [place for place, _ in points], [mean for _, mean in points])
     axes.set_xscale("log", base=2)
+    axes.set_xticks(sorted({place for points in curves.values() for place, _ in points}))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     if log:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:.2g}")
@@ -88,8 +90,42 @@ def against_samples(curves: dict[str, list[tuple[float, Mean]]], x: str, y: str,
     return _saved(figure, path)
 
 
+def line_bars(tables: Mapping[str, Sequence[Row]], column: str, axis: str, path: Path) -> Path:
+    """One score of every line of some tables, as bars side by side, with intervals over seeds.
+
+    Args:
+        tables: Name to the lines of a table, from all seeds; all have the same lines.
+        column: Of the score.
+        axis: What the score is.
+        path: PNG to write.
+    """
+    figure, axes = _axes(axis, "")
+    labels = list(dict.fromkeys(row.label for rows in tables.values() for row in rows))
+    height = 0.8 / len(tables)
+    for number, (name, rows) in enumerate(tables.items()):
+        means = [_mean(rows, label, column) for label in labels]
+        places = [place + height * (number - (len(tables) - 1) / 2) for place in range(len(labels))]
+        axes.barh(
+            places,
+            [mean.mean for mean in means],
+            height,
+            xerr=[mean.half or 0.0 for mean in means],
+            color=PALETTE[number % len(PALETTE)],
+            capsize=2,
+            label=name,
+        )
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    if len(tables) > 1:
+        figure.legend(frameon=False, fontsize=9, loc="outside right upper")
+    return _saved(figure, path)
+
+
 def latents(maps: Mapping[str, Float[Tensor, "N K"]], labels: Tensor, folder: Path) -> list[Path]:
-    """Turned digits by raw latents beside projected ones, coloured by class: PCA, and UMAP if it is there.
+    """Moved samples by raw latents beside projected ones, coloured by class: PCA, and UMAP if it is there.
 
     Args:
         maps: Name of the raw latents, then of the projected ones, to points; the first thousand are drawn.

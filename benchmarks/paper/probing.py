@@ -45,11 +45,15 @@ def probe_accuracies(bank: Labelled, queries: Sequence[Labelled], seed: int) -> 
         queries: Sets of samples.
         seed: Of the MLP.
     """
-    rows = [part.rows for part in queries]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows, known, labels = [part.rows.to(device) for part in queries], bank.rows.to(device), bank.labels.to(device)
     probes = zip(NAMES, (KNN(NEIGHBOURS), Ridge(), Logistic()), strict=False)
-    found = {name: probe.predict(bank.rows, bank.labels, rows) for name, probe in probes}
-    found["MLP"] = mlp_classes(bank.rows, bank.labels, rows, seed)
-    return [{name: accuracy(found[name][number], part.labels) for name in NAMES} for number, part in enumerate(queries)]
+    found = {name: probe.predict(known, labels, rows) for name, probe in probes}
+    found["MLP"] = mlp_classes(known, labels, rows, seed)
+    return [
+        {name: accuracy(found[name][number].cpu(), part.labels) for name in NAMES}
+        for number, part in enumerate(queries)
+    ]
 
 
 def quotient_accuracy(representation: str, bank: Labelled, queries: Labelled) -> float:

@@ -19,14 +19,19 @@ PICTURED = {
     "latents_pca": "Latents beside their projection, by principal components",
     "latents_umap": "Latents beside their projection, by UMAP",
     "latents": "Latents and their projection, coloured by what is asked of them",
-    "properties_pca": "Latents as they come and sorted, coloured by property",
+    "properties_pca": "Latents as they come, projected and on the quotient, with the variance that the axes explain",
+    "accuracy": "Accuracy of neighbours by each map of the latents",
+    "accuracy_against_labels": "Accuracy of neighbours against the number of labels",
     "accuracy_against_size": "Accuracy against the number of features",
     "equivariance_error": "Equivariance error of the elements",
     "residual": "Residual of sampled means and maxima against the number of transforms",
     "accuracy_against_samples": "Accuracy against the number of transforms",
     "errors": "Errors of the maps",
     "properties": "What probes read from the latents",
-    "interpolation": "Molecules along paths between two, by raw and by sorted latents",
+    "interpolation": "Molecules along paths between two, by raw latents and modulo the order of the nodes",
+    "errors_layer0": "Errors of descriptors over those of l = 0 alone, layer 0",
+    "errors_layer1": "Errors of descriptors over those of l = 0 alone, layer 1",
+    "errors_layer2": "Errors of descriptors over those of l = 0 alone, layer 2",
 }
 """Pictures by the names of their files, in the order of the page."""
 

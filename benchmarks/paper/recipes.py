@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 import yaml
 from safetensors.torch import load_model, save_model
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytorch_lightning as pl
+    from torch import Tensor, nn
 
 
 class Fitted(NamedTuple):
@@ -22,6 +24,10 @@ class Fitted(NamedTuple):
 
     network: pl.LightningModule
     data: Any
+
+
+WEIGHTS = "network.safetensors"
+"""The file of a network's weights, where it has no other name."""
 
 
 def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, name: str = "network") -> Fitted:
@@ -45,6 +51,23 @@ def fitted(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any], *, 
     return Fitted(cli.model.eval(), cli.datamodule)
 
 
+def export_trained(recipe: str, folder: Path, seed: int, changes: Mapping[str, Any]) -> None:
+    """Measure and export a network that was trained elsewhere, from the weights that lie in a folder.
+
+    The recipe is run for one step at rate 0, which changes nothing, so that its callback sees what it always sees.
+
+    Args:
+        recipe: Name of a folder in hub_configs.
+        folder: Holds `network.safetensors`.
+        seed: Of the split of the data.
+        changes: As in `fitted`.
+    """
+    still = {"model.lr": 0.0, "trainer.max_epochs": 1, "trainer.limit_train_batches": 1}
+    cli = lightning_cli(configuration(recipe, folder, seed, {**changes, **still}), run=False)
+    load_model(cli.model, folder / WEIGHTS)
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+
+
 def _keep(network: pl.LightningModule, weights: Path) -> None:
     """Write the weights, whole or not at all."""
     weights.parent.mkdir(parents=True, exist_ok=True)
@@ -66,3 +89,14 @@ def configuration(recipe: str, folder: Path, seed: int, changes: Mapping[str, An
         section = config[part]
         (section if part == "trainer" else section.setdefault("init_args", {}))[last] = value
     return config
+
+
+def encoded(network: nn.Module, x: Tensor) -> Tensor:
+    """Flat latents or scores, on the CPU; computed on a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
+    # TensorFloat-32 would add errors of 1e-3 to what is equivariant to rounding.
+    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+        found = torch.cat([network(part.to(device)).flatten(1).cpu() for part in x.split(256)])
+    network.to("cpu")
+    return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.paper import pictures
 from benchmarks.paper.probing import Labelled, probe_accuracies, quotient_accuracy
 from benchmarks.paper.publishing import PICTURES
-from benchmarks.paper.recipes import fitted
+from benchmarks.paper.recipes import encoded, fitted
 from benchmarks.paper.sections import Claim, Headline, Row
 from benchmarks.paper.turned_digits import (
     ELEMENTS,
@@ -16,7 +16,6 @@ from benchmarks.paper.turned_digits import (
     QUICK,
     digits_of,
     elements,
-    encoded,
     heads,
     score_row,
 )
@@ -34,7 +33,7 @@ RECIPE = "rotated-mnist-d4"
 TITLE = "Rotated and mirrored MNIST: a D4-equivariant classifier trained on upright digits"
 TABLE = "Probes fitted on upright digits, queries turned and mirrored"
 BEST, SIZE = "MaxFilter 1024", 1024
-ASKED = "the same, half of the digits mirrored too"
+ASKED = "accuracy of 5 nearest upright digits on turned and mirrored ones"
 NOTES = (
     "Queries are test digits turned bilinearly by uniformly drawn angles, half of them mirrored; some mirrored digits "
     "are no digits. The network was trained on upright ones.",
@@ -49,13 +48,13 @@ def run(data_dir: str | None, seed: int, quick: bool, folder: Path) -> list[Row]
     fit = fitted(RECIPE, folder, seed, sizes.changes(data_dir))
     digits = digits_of(fit.data, sizes, seed, mirrored=True)
     text = f"D4: {fit.network.hparams.fields} regular"
-    z, z_query = (encoded(fit.network, x) for x in (digits.bank, digits.queries))
+    z, z_query = (encoded(fit.network.encoder, x) for x in (digits.bank, digits.queries))
     best = P.MaxFilter(text, SIZE, seed)
     pictures.latents({"raw latents": z_query, BEST: best(z_query)}, digits.labels, folder / PICTURES)
     return [
         *_probes(z, z_query, digits, text, seed),
         *heads({"equivariant": fit}, digits),
-        *elements(fit.network, text, digits),
+        *elements(fit.network, text, digits.upright),
     ]
 
 

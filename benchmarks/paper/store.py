@@ -12,7 +12,7 @@ from benchmarks.paper.sections import Row
 from lightning_invariant import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 ROWS = "rows.json"
 
@@ -40,11 +40,18 @@ class Store:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return [Row(**row) for row in kept["rows"]] if kept.get("version") == __version__ else None
 
-    def save(self, recipe: str, seed: int, rows: Sequence[Row]) -> None:
-        """Keep the rows of a seed, whole or not at all."""
+    def conditions(self, recipe: str, seeds: Iterable[int]) -> dict[str, str]:
+        """Where and with what finished seeds were measured; what differs between them is listed."""
+        paths = [self.folder(recipe, seed) / ROWS for seed in seeds]
+        kept = [json.loads(path.read_text(encoding="utf-8")).get("conditions", {}) for path in paths if path.is_file()]
+        names = dict.fromkeys(name for one in kept for name in one)
+        return {name: "; ".join(dict.fromkeys(one[name] for one in kept if name in one)) for name in names}
+
+    def save(self, recipe: str, seed: int, rows: Sequence[Row], conditions: Mapping[str, str]) -> None:
+        """Keep the rows of a seed with the conditions under which they were measured, whole or not at all."""
         path = self.folder(recipe, seed) / ROWS
         part = path.with_suffix(".part")
-        content = {"version": __version__, "rows": [asdict(row) for row in rows]}
+        content = {"version": __version__, "conditions": dict(conditions), "rows": [asdict(row) for row in rows]}
         part.write_text(json.dumps(content, indent=1), encoding="utf-8")
         part.replace(path)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from benchmarks.paper.recipes import Fitted
+from benchmarks.paper.recipes import Fitted, encoded
 from benchmarks.paper.sections import Row
 from lightning_invariant.groups import O2, SO2, Representation
 from lightning_invariant.groups.actions import ImageAction, mean_distance
@@ -90,12 +90,6 @@ def _turned(x: Tensor, generator: torch.Generator, *, mirrored: bool) -> Tensor:
     return ImageAction(group).transform(x, group.sample(len(x), generator))
 
 
-def encoded(network: Any, x: Tensor) -> Tensor:
-    """Flat latents."""
-    with torch.no_grad():
-        return torch.cat([network.encoder(part).flatten(1) for part in x.split(256)])
-
-
 def score_row(table: str, label: str, scores: dict[str, float], text: str, size: int | None = None) -> Row:
     """A line of probes' scores; the size is that of the latent if there are no features."""
     return Row(table, label, scores, {"size": Representation.parse(text).size if size is None else size})
@@ -114,14 +108,14 @@ def heads(fits: dict[str, Fitted], digits: Digits) -> list[Row]:
     return rows
 
 
-def elements(network: Any, representation: str, digits: Digits) -> list[Row]:
-    """The error of each element, and the order of the subgroup that holds."""
-    group, x = Representation.parse(representation).group, digits.upright[:CHECKED]
-    z, action = encoded(network, x), ImageAction(group)
+def elements(network: Any, representation: str, images: Tensor) -> list[Row]:
+    """The error of each element on the first images, and the order of the subgroup that holds."""
+    group, x = Representation.parse(representation).group, images[:CHECKED]
+    z, action = encoded(network.encoder, x), ImageAction(group)
     rows, errors = [], {}
     for g in group.elements()[1:]:
         every = g.expand(len(x))
-        errors |= equivariance_errors(encoded(network, action.transform(x, every)), z, representation, every)
+        errors |= equivariance_errors(encoded(network.encoder, action.transform(x, every)), z, representation, every)
         values = {"error": errors[group.label(g)], "images moved there and back": _round_trip(action, x, every)}
         rows.append(Row(ELEMENTS, group.label(g), values))
     orders = {f"error at most {limit:g}": holding_subgroup(errors, group, limit) for limit in LIMITS}

@@ -14,6 +14,8 @@ from lightning_invariant.zoo.one_cycle import one_cycle
 from lightning_invariant.zoo.ordinary import SmallCNN, SmallViT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
     from torch import Tensor
 
@@ -59,17 +61,17 @@ class AugmentedClassifier(ImageClassifier):
         """Class scores."""
         return self.head(self.encoder(x))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """Cross entropy on turned images."""
-        x, y = batch
+        x, y, *_ = batch
         if self.augment:
             x = ImageAction(SO2()).transform(x, SO2().sample(len(x)))
         return super().training_step((x, y), batch_idx)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Log loss and accuracy on images as they come, and accuracy of the mean over the orbit."""
         super().validation_step(batch, batch_idx)
-        x, y = batch
+        x, y, *_ = batch
         mean = self.head(self.orbit(x).mean(dim=2))
         self.log("val/orbit_accuracy", (mean.argmax(dim=1) == y).float().mean())
 

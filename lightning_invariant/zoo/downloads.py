@@ -1,4 +1,4 @@
-"""The molecules of the recipes from where they are published, for who gives no folder."""
+"""The data of the recipes from where it is published, for who gives no folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_invariant.errors import InvariantError
+from lightning_invariant.zoo.chula_cells import LABELS
 from lightning_invariant.zoo.xyz_files import ENERGIES, MOLECULES
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ QM7 = Published(
     "e9d27af274f5dcdf55b447e290dca96fe2277897a14c38f861170b8638a18ea9",
 )
 """A commit of qmllib, whose tests hold 7,101 molecules as xyz files; GitHub does not promise an archive's bytes."""
+
+CHULA = Published(
+    "https://github.com/Chula-PIC-Lab/Chula-RBC-12-Dataset/archive/fa130f48135d79bbd69f8e540b533511017d6896.tar.gz",
+    "3e70094cced192f27cf482c69d6909b226993d5c9f49fe7af1083cd47c89ce5a",
+)
+"""A commit of Chula-RBC-12: 738 photographs of blood smears, 623 of them with labels, under the MIT licence; 78 MB."""
 
 
 def downloaded_qm9() -> Path:
@@ -66,6 +73,24 @@ def downloaded_qm7() -> Path:
     return energies
 
 
+def downloaded_chula() -> Path:
+    """The folder of Chula-RBC-12, with its folders Dataset and Label, in the user's cache.
+
+    Raises:
+        ImportError: pooch is not installed.
+        InvariantError: It cannot be had, or holds other cells.
+    """
+    pooch = _pooch()
+    files = [Path(name) for name in _retrieved(CHULA, None, "chula-rbc-12.tar.gz", processor=pooch.Untar())]
+    labels = sorted(path for path in files if path.parent.name == LABELS and path.suffix == ".txt")
+    if not labels or _digest(labels) != CHULA.sha256:
+        raise InvariantError(
+            f"Expected 623 files of labelled cells in {CHULA.url} but got {len(labels)} or other ones; download it "
+            "otherwise, and give its folder."
+        )
+    return labels[0].parents[1]
+
+
 def _retrieved(file: Published, sha256: str | None, name: str, **settings: Any) -> Any:
     """What pooch keeps in its cache, downloaded once.
 
@@ -89,7 +114,7 @@ def _pooch() -> Any:
         import pooch
     except ImportError as error:
         raise ImportError(
-            'Molecules are downloaded with pooch: pip install "lightning-invariant[molecules]", or give their folder '
+            "Molecules and cells are downloaded with pooch: pip install pooch, or give the folder of the data "
             "(--data.data_dir of recipes, --data-dir of benchmarks)."
         ) from error
     return pooch

@@ -1,4 +1,4 @@
-"""A variational auto-encoder of molecules with one latent number a node, equivariant under the order of the nodes."""
+"""A variational auto-encoder of molecules, some numbers a node, equivariant under the order of the nodes."""
 
 from __future__ import annotations
 
@@ -6,111 +6,140 @@ from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_invariant.zoo.graph_layers import NodesToPairs, PairsToNodes, PairsToPairs
-from lightning_invariant.zoo.molecule_graphs import ATOMS, BONDS, CHANNELS, NODES
+from lightning_invariant.zoo.molecule_graphs import ATOMS, BONDS, NODES, TIES
 from lightning_invariant.zoo.one_cycle import one_cycle
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int64
+    from jaxtyping import Bool, Float, Int64
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
-    from torch import Tensor
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Of the waves that the decoder reads a latent number by: one number has to tell many kinds of nodes apart."""
+"""Waves by which the decoder reads a latent number: one number has to tell many kinds of nodes apart."""
+HEADS = 4
+"""Heads of attention in the decoder."""
+HELPERS, FADED = 7, 0.25
+"""Latent numbers beside a single one that help at first, and the share of the training in which they fade out."""
 
 
-class PairBody(nn.Module):
-    """Equivariant layers from pairs to pairs, each with a shortcut.
+class MessageLayer(nn.Module):
+    """h + MLP(LN[h, A_1 h, A_2 h, A_3 h, mean h]), A_k the adjacency by bonds of order k.
 
     Args:
-        width: Channels.
-        layers: How many.
+        width: Channels of a node.
     """
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
-        self.layers = nn.ModuleList(PairsToPairs(width, width) for _ in range(layers))
+        size = (2 + len(BONDS)) * width
+        self.update = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, width), nn.GELU(), nn.Linear(width, width))
 
-    def forward(self, x: Float[Tensor, "B n n W"]) -> Float[Tensor, "B n n W"]:
-        """Pairs of the same width."""
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            x = x + layer(F.leaky_relu(norm(x)))
-        return x
+    def forward(self, h: Float[Tensor, "B n W"], adjacency: Float[Tensor, "B K n n"]) -> Float[Tensor, "B n W"]:
+        """Nodes of the same width."""
+        heard = (adjacency @ h[:, None]).transpose(1, 2).flatten(2)
+        return h + self.update(torch.cat([h, heard, h.mean(dim=1, keepdim=True).expand_as(h)], dim=-1))
 
 
 class GraphEncoder(nn.Module):
-    """Graphs to one number a node, for "S9: 9 points".
+    """Graphs to `size` numbers a node, for "S9: 9 points" or "S9: 9 points x 8", by messages along the bonds.
 
     Args:
-        width: Channels.
-        layers: Layers from pairs to pairs.
+        width: Channels of a node.
+        layers: Rounds of messages.
+        size: Latent numbers of a node.
+        helpers: Numbers beside them that only `distribution` has.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3) -> None:
+    def __init__(self, width: int = 64, layers: int = 3, size: int = 1, helpers: int = 0) -> None:
         super().__init__()
-        self.lift = PairsToPairs(CHANNELS, width)
-        self.body = PairBody(width, layers)
-        self.pool = PairsToNodes(width, width)
-        self.mean, self.log_variance = nn.Linear(width, 1), nn.Linear(width, 1)
+        self.size = size
+        self.lift = nn.Linear(len(ATOMS) + 1, width)
+        self.layers = nn.ModuleList(MessageLayer(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.mean, self.log_variance = nn.Linear(width, size + helpers), nn.Linear(width, size + helpers)
 
-    def forward(self, x: Float[Tensor, "B n n C"]) -> Float[Tensor, "B n"]:
-        """Means of the latent distribution."""
-        return self.mean(self._nodes(x))[..., 0]
+    def forward(self, x: Float[Tensor, "B n n C"]) -> Float[Tensor, "B n"] | Float[Tensor, "B n d"]:
+        """Means of the latent distribution; without the last axis for one number a node."""
+        z = self.mean(self._nodes(x))[..., : self.size]
+        return z[..., 0] if self.size == 1 else z
 
-    def distribution(self, x: Float[Tensor, "B n n C"]) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
-        """Means and logarithms of variances."""
+    def distribution(self, x: Float[Tensor, "B n n C"]) -> tuple[Float[Tensor, "B n d"], Float[Tensor, "B n d"]]:
+        """Means and logarithms of variances, helpers last."""
         nodes = self._nodes(x)
-        return self.mean(nodes)[..., 0], self.log_variance(nodes)[..., 0].clamp(-12, 4)
+        return self.mean(nodes), self.log_variance(nodes).clamp(-12, 4)
 
     def _nodes(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.pool(F.leaky_relu(self.body(self.lift(x)))))
+        own = x.diagonal(dim1=1, dim2=2).mT
+        h = self.lift(torch.cat([own[..., : len(ATOMS)], own[..., TIES:]], dim=-1))
+        adjacency = x[..., len(ATOMS) : TIES].permute(0, 3, 1, 2)
+        for layer in self.layers:
+            h = layer(h, adjacency)
+        return self.norm(h)
 
 
 class GraphDecoder(nn.Module):
-    """One number a node to scores of atoms and bonds; nodes stay in the order of the numbers.
+    """Numbers of each node to scores of atoms and bonds, by attention; nodes stay in the order of the numbers.
 
     Args:
-        width: Channels.
-        layers: Layers from pairs to pairs.
+        width: Channels of a node.
+        layers: Layers of attention.
+        size: Latent numbers of a node; where it is given fewer, the others are taken as 0.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3) -> None:
-        super().__init__()
-        self.lift = nn.Sequential(nn.Linear(1 + 2 * len(FREQUENCIES), width), nn.LeakyReLU(), nn.Linear(width, width))
-        self.spread = NodesToPairs(width, width)
-        self.body = PairBody(width, layers)
-        self.bonds = nn.Linear(width, 1 + len(BONDS))
-        self.atoms = PairsToNodes(width, 1 + len(ATOMS))
+    frequencies: Tensor
 
-    def forward(self, z: Float[Tensor, "B n"]) -> tuple[Float[Tensor, "B n A"], Float[Tensor, "B n n E"]]:
+    def __init__(self, width: int = 64, layers: int = 3, size: int = 1) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("frequencies", torch.tensor(FREQUENCIES), persistent=False)
+        self.lift = nn.Linear(size * (1 + 2 * len(FREQUENCIES)), width)
+        settings = {"activation": "gelu", "dropout": 0.0, "batch_first": True, "norm_first": True}
+        self.body = nn.Sequential(
+            *(nn.TransformerEncoderLayer(width, HEADS, 2 * width, **settings) for _ in range(layers)),
+            nn.LayerNorm(width),
+        )
+        self.atoms = nn.Linear(width, 1 + len(ATOMS))
+        self.ends, self.factors = nn.Linear(width, width), nn.Linear(width, width)
+        self.bonds = nn.Linear(width, 1 + len(BONDS))
+
+    def forward(
+        self, z: Float[Tensor, "B n"] | Float[Tensor, "B n d"]
+    ) -> tuple[Float[Tensor, "B n A"], Float[Tensor, "B n n E"]]:
         """Scores of no atom and each element, and of no bond and each bond, the latter the same both ways."""
-        waves = z[..., None] * z.new_tensor(FREQUENCIES)
-        lifted = self.lift(torch.cat([z[..., None], waves.sin(), waves.cos()], dim=-1))
-        x = F.leaky_relu(self.body(self.spread(F.leaky_relu(lifted))))
-        bonds = self.bonds(x)
-        return self.atoms(x), bonds + bonds.transpose(1, 2)
+        z = z[..., None] if z.dim() == 2 else z
+        z = F.pad(z, (0, self.size - z.shape[-1]))
+        waves = (z[..., None] * self.frequencies).flatten(2)
+        h = self.body(self.lift(torch.cat([z, waves.sin(), waves.cos()], dim=-1)))
+        p, q = self.ends(h), self.factors(h)
+        pairs = p[:, :, None] + p[:, None] + q[:, :, None] * q[:, None]
+        return self.atoms(h), self.bonds(F.gelu(pairs))
 
 
 class GraphVae(pl.LightningModule):
     """Encoder, decoder and the evidence lower bound; it knows nothing of invariant projections.
 
+    With one number a node, training starts with `HELPERS` more; each molecule goes without them with a probability
+    that rises to 1.
+
     Args:
         width: Channels of encoder and decoder.
-        layers: Layers from pairs to pairs in each.
+        layers: Layers of each.
+        size: Latent numbers of a node.
         kl: Weight of the divergence from the normal distribution.
         lr: Largest learning rate of AdamW; it falls to zero along a cosine.
 
-    Source:
-        After Hansen, Calissano and Feragen 2024 (2401.12588) and Kingma and Welling 2014 (1312.6114).
+    References:
+        Hansen, Calissano and Feragen 2024 (2401.12588) for the latents; Kingma and Welling 2014 (1312.6114); Gilmer et
+        al. 2017 (1704.01212) for messages; Vaswani et al. 2017 (1706.03762) for attention.
     """
 
-    def __init__(self, width: int = 32, layers: int = 3, kl: float = 5e-4, lr: float = 3e-3) -> None:
+    def __init__(self, width: int = 64, layers: int = 3, size: int = 1, kl: float = 5e-4, lr: float = 2e-3) -> None:
         super().__init__()
-        self.encoder, self.decoder = GraphEncoder(width, layers), GraphDecoder(width, layers)
+        helpers = HELPERS if size == 1 else 0
+        self.encoder = GraphEncoder(width, layers, size, helpers)
+        self.decoder = GraphDecoder(width, layers, size + helpers)
         self.kl, self.lr = kl, lr
 
     def forward(self, x: Float[Tensor, "B n n C"]) -> tuple[Tensor, Tensor]:
@@ -121,16 +150,25 @@ class GraphVae(pl.LightningModule):
         """Cross entropy of atoms and bonds, plus the weighted divergence."""
         mean, log_variance = self.encoder.distribution(batch[0])
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        return reconstruction_loss(batch[0], *self.decoder(z)) + self.kl * divergence
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+        if self.decoder.size > self.encoder.size:
+            used = torch.ones_like(mean)
+            alone = torch.rand(len(mean), 1, 1, device=mean.device) < self.progress() / FADED
+            used[..., self.encoder.size :] = (~alone).to(mean.dtype)
+            z, divergence = z * used, divergence * used
+        return reconstruction_loss(batch[0], *self.decoder(z)) + self.kl * divergence.sum(dim=(1, 2)).mean()
+
+    def progress(self) -> float | Tensor:
+        """Share of the training steps that are done."""
+        return self.trainer.global_step / max(1.0, float(self.trainer.estimated_stepping_batches))
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the reconstruction from mean latents: loss, and the share of molecules without a single error."""
         x = batch[0]
         atoms, bonds = self(x)
         self.log("val/loss", reconstruction_loss(x, atoms, bonds), batch_size=len(x))
-        right = _same(labels_of(x), (atoms.argmax(dim=-1), bonds.argmax(dim=-1)))
-        self.log("val/reconstructed", right.float().mean(), prog_bar=True, batch_size=len(x))
+        rebuilt = is_rebuilt(x, atoms, bonds).float().mean()
+        self.log("val/reconstructed", rebuilt, prog_bar=True, batch_size=len(x))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """A rare long step would undo an epoch."""
@@ -138,13 +176,13 @@ class GraphVae(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a warm-up and a cosine."""
-        return one_cycle(self, self.lr, warm_up=0.1, decay=1e-4)
+        return one_cycle(self, self.lr, warm_up=0.1, decay=1e-4, beta2=0.99)
 
 
 def labels_of(x: Float[Tensor, "B n n C"]) -> tuple[Int64[Tensor, "B n"], Int64[Tensor, "B n n"]]:
     """Element of each node and bond of each pair, 0 for none."""
     own = x.diagonal(dim1=1, dim2=2).mT[..., : len(ATOMS)]
-    between = x[..., len(ATOMS) :]
+    between = x[..., len(ATOMS) : TIES]
     return tuple(torch.where(kinds.sum(dim=-1) > 0, kinds.argmax(dim=-1) + 1, 0) for kinds in (own, between))  # type: ignore[return-value]
 
 
@@ -159,7 +197,10 @@ def reconstruction_loss(
     return (node + pair) / (len(x) * NODES)
 
 
-def _same(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    off = ~torch.eye(NODES, dtype=torch.bool, device=first[0].device)
-    atoms = (first[0] == second[0]).all(dim=1)
-    return atoms & ((first[1] == second[1]) | ~off).flatten(1).all(dim=1)
+def is_rebuilt(
+    x: Float[Tensor, "B n n C"], atoms: Float[Tensor, "B n A"], bonds: Float[Tensor, "B n n E"]
+) -> Bool[Tensor, "B"]:
+    """Whether every node and every bond of a graph has the highest score."""
+    true_atoms, true_bonds = labels_of(x)
+    right = (bonds.argmax(dim=-1) == true_bonds) | torch.eye(NODES, dtype=torch.bool, device=x.device)
+    return (atoms.argmax(dim=-1) == true_atoms).all(dim=1) & right.flatten(1).all(dim=1)

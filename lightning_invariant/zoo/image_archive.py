@@ -48,11 +48,22 @@ def read_archive(path: Path, side: int) -> tuple[tuple[Tensor, Tensor], tuple[Te
             f"Expected the arrays train_images, train_labels, test_images and test_labels in {path} but got: {error}; "
             "get the file again, or leave it out of the folder."
         ) from error
-    train, test = (_pair(path, arrays[f"{part}_images"], arrays[f"{part}_labels"], side) for part in PARTS)
+    train, test = (labelled_images(path, arrays[f"{part}_images"], arrays[f"{part}_labels"], side) for part in PARTS)
     return train, test
 
 
-def _pair(path: Path, images: np.ndarray, labels: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
+def labelled_images(path: Path, images: np.ndarray, labels: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, side, side) from 0 to 1 and labels (N,), from arrays as `read_archive` describes them.
+
+    Args:
+        path: Where they come from, for the message.
+        images: Bytes.
+        labels: Whole numbers.
+        side: Height and width that the images are brought to.
+
+    Raises:
+        InvariantError: An array is of another kind or shape.
+    """
     plain = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
     single = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
     if not (

@@ -1,4 +1,4 @@
-"""What the classifiers of pictures have in common: their loss, and what is logged at a validation."""
+"""What the classifiers of images have in common: their loss, and what is logged at a validation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import pytorch_lightning as pl
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
 class ImageClassifier(pl.LightningModule):
-    """Trains class scores by cross entropy on batches (x, y); subclasses give `forward` and the optimiser."""
+    """Trains class scores by cross entropy on batches (x, y, ...); subclasses give `forward` and the optimiser."""
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """Cross entropy."""
-        x, y = batch
+        x, y, *_ = batch
         return F.cross_entropy(self(x), y)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Log loss and accuracy on upright pictures."""
-        x, y = batch
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Log loss and accuracy on images as they come."""
+        x, y, *_ = batch
         scores = self(x)
         self.log("val/loss", F.cross_entropy(scores, y))
         self.log("val/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)

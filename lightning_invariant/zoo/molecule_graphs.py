@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ATOMS = ("C", "N", "O", "F")
 BONDS = (1, 2, 3)
 """Orders of bonds; aromatic rings are written with single and double ones."""
-CHANNELS = len(ATOMS) + len(BONDS)
+TIES = len(ATOMS) + len(BONDS)
+"""Channel that tells nodes apart which a symmetry of the molecule exchanges: 0, 1, 2, ... within each such set."""
+CHANNELS = TIES + 1
 NODES = 9
 """Most atoms of a QM9 molecule beside hydrogen."""
 PROPERTIES = ("gap", "logp", "mol_weight")
@@ -42,10 +44,12 @@ SOURCE = (
 
 
 class MoleculeGraphs(SplitData):
-    """Small molecules as graphs (9, 9, 7) with properties, split at random; batches (graph, property, property, ...).
+    """Small molecules as graphs (9, 9, 8) with properties, split at random; batches (graph, property, property, ...).
 
     Elements stand on the diagonal (4 channels), bonds off it (3 channels), both one-hot; nodes that do not exist are
-    zero. Nodes stand in the order of the SMILES. Molecules with more than 9 atoms beside hydrogen, or with others than
+    zero. The last channel, on the diagonal, numbers the nodes of each set that a symmetry of the molecule exchanges,
+    0, 1, 2 and so on: without it an equivariant network gives them equal latents, and cannot rebuild their bonds.
+    Nodes stand in the order of the SMILES. Molecules with more than 9 atoms beside hydrogen, or with others than
     C, N, O and F, are left out.
 
     Args:
@@ -133,7 +137,7 @@ def read_molecules(
     return [row[name] for row in found], values
 
 
-def graphs_of(smiles: Sequence[str]) -> tuple[Float[Tensor, "M 9 9 7"], list[int]]:
+def graphs_of(smiles: Sequence[str]) -> tuple[Float[Tensor, "M 9 9 8"], list[int]]:
     """Graphs of the molecules that fit, and which those are: each structure once, at most 9 atoms of C, N, O and F.
 
     Raises:
@@ -198,12 +202,23 @@ def _fits(molecule: Any) -> bool:
     return 0 < len(atoms) <= NODES and all(a.GetSymbol() in ATOMS and a.GetFormalCharge() == 0 for a in atoms)
 
 
-def _graph(chem: Any, molecule: Any) -> Float[Tensor, "9 9 7"]:
+def _graph(chem: Any, molecule: Any) -> Float[Tensor, "9 9 8"]:
     chem.Kekulize(molecule, clearAromaticFlags=True)
     graph = torch.zeros(NODES, NODES, CHANNELS)
     for atom in molecule.GetAtoms():
         graph[atom.GetIdx(), atom.GetIdx(), ATOMS.index(atom.GetSymbol())] = 1
+    for node, number in enumerate(_ties(chem, molecule)):
+        graph[node, node, TIES] = number
     for bond in molecule.GetBonds():
         i, j, order = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), int(bond.GetBondTypeAsDouble())
         graph[i, j, len(ATOMS) + BONDS.index(order)] = graph[j, i, len(ATOMS) + BONDS.index(order)] = 1
     return graph
+
+
+def _ties(chem: Any, molecule: Any) -> list[int]:
+    """Number of each atom within the set of those that a symmetry exchanges it with, in RDKit's canonical order."""
+    sets, ranks = (list(chem.CanonicalRankAtoms(molecule, breakTies=broken)) for broken in (False, True))
+    return [
+        sum(sets[other] == sets[atom] and ranks[other] < ranks[atom] for other in range(len(sets)))
+        for atom in range(len(sets))
+    ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def one_cycle(
-    module: pl.LightningModule, lr: float, *, warm_up: float = 0.3, decay: float = 0.0
+    module: pl.LightningModule, lr: float, *, warm_up: float = 0.3, decay: float = 0.0, beta2: float = 0.999
 ) -> OptimizerLRScheduler:
     """AdamW whose learning rate rises first and then falls to zero along a cosine, over the whole training.
 
@@ -21,11 +21,12 @@ def one_cycle(
         lr: The highest rate.
         warm_up: Share of the steps in which it rises.
         decay: Weight decay; without any this is Adam.
+        beta2: Share of the mean square of gradients that is kept from one step to the next.
 
     Source:
         Smith and Topin 2018 (1708.07120); Loshchilov and Hutter 2019 (1711.05101).
     """
-    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=decay)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=lr, betas=(0.9, beta2), weight_decay=decay)
     # A schedule needs two steps at least, a dry run has one.
     steps = max(int(module.trainer.estimated_stepping_batches), 2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warm_up)

@@ -1,4 +1,4 @@
-"""QM7: small organic molecules in space with their heat of formation."""
+"""QM7: small organic molecules in space with their atomisation energies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HOLDS = (
     "the first of which is a NumPy archive of charges Z (M, 23), 0 where there is no atom, positions R (M, 23, 3) in "
-    "angstrom, and heats of formation E_col1 (M,) in kcal/mol"
+    "angstrom, and atomisation energies E_col1 (M,) in kcal/mol"
 )
 SOURCE = (
     "The repository qmlcode/qmllib on GitHub has the set among its tests: the folder that holds hof_qm7.txt and the "
@@ -31,7 +31,10 @@ PLACES = 23
 
 
 class Qm7(SplitData):
-    """7,101 molecules of up to 23 atoms with their heat of formation (PBE0/def2-TZVP), split at random.
+    """7,101 molecules of up to 23 atoms with their atomisation energy, split at random.
+
+    Energies are those of PBE0/def2-TZVP in kcal/mol, negative: -417 for methane. The file of the published set is named
+    after heats of formation (hof_qm7.txt), which they are not.
 
     Args:
         data_dir: Folder with qm7.npz or with hof_qm7.txt and the folder qm7 of xyz files, or one with a folder
@@ -62,13 +65,13 @@ class Qm7(SplitData):
 
     def setup(self, stage: str) -> None:
         """Load and split the molecules."""
-        atoms, heat = load_qm7(self.data_dir)
-        order = self.drawn(len(heat))
-        self.split(atoms[order], heat[order])
+        atoms, energies = load_qm7(self.data_dir)
+        order = self.drawn(len(energies))
+        self.split(atoms[order], energies[order])
 
 
 def load_qm7(data_dir: str | None) -> tuple[Float[Tensor, "M 23 4"], Float[Tensor, "M"]]:
-    """Atoms as rows of charge and position in angstrom, and heats of formation in kcal/mol.
+    """Atoms as rows of charge and position in angstrom, and atomisation energies in kcal/mol.
 
     Raises:
         ImportError: It has to be downloaded, and pooch is not installed.
@@ -86,10 +89,10 @@ def _read_archive(path: Path) -> tuple[Float[Tensor, "M 23 4"], Float[Tensor, "M
         missing = [name for name in ("Z", "R", "E_col1") if name not in arrays]
         if missing:
             raise InvariantError(f"Expected arrays Z, R and E_col1 in {path} but {', '.join(missing)} is missing.")
-        z, r, heat = (torch.as_tensor(arrays[name].astype("float32")) for name in ("Z", "R", "E_col1"))
-    if z.shape[1:] != (PLACES,) or r.shape != (*z.shape, 3) or heat.shape != z.shape[:1]:
+        z, r, energy = (torch.as_tensor(arrays[name].astype("float32")) for name in ("Z", "R", "E_col1"))
+    if z.shape[1:] != (PLACES,) or r.shape != (*z.shape, 3) or energy.shape != z.shape[:1]:
         raise InvariantError(
             f"Expected Z (M, {PLACES}), R (M, {PLACES}, 3) and E_col1 (M,) in {path} but got {tuple(z.shape)}, "
-            f"{tuple(r.shape)} and {tuple(heat.shape)}."
+            f"{tuple(r.shape)} and {tuple(energy.shape)}."
         )
-    return torch.cat([z[..., None], r], dim=-1), heat
+    return torch.cat([z[..., None], r], dim=-1), energy

@@ -46,6 +46,11 @@ def hides(folder: Path, **settings: Any) -> Any:
 
 
 def hangs(folder: Path, **settings: Any) -> Any:
+    while True:
+        pass
+
+
+def sleeps(folder: Path, **settings: Any) -> Any:
     time.sleep(60)
 
 
@@ -67,6 +72,7 @@ def stumbles(folder: Path, **settings: Any) -> Any:
         (runs, "executed"),
         (hides, "executed"),
         (hangs, "hung"),
+        (sleeps, "hung"),
         (crashes, "crashed"),
         (fills, "memory"),
         (stumbles, "unclear"),
@@ -75,7 +81,8 @@ def stumbles(folder: Path, **settings: Any) -> Any:
 def test_the_judge_sees(load: Any, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     monkeypatch.setattr(judge.InvariantEncoder, "from_pretrained", load)
-    monkeypatch.setattr(judge, "LIMIT_SECONDS", 2.0 if load is hangs else 10.0)
+    monkeypatch.setattr(judge, "LIMIT_SECONDS", 1 if load in (hangs, sleeps) else 10)
+    monkeypatch.setattr(judge, "PATIENCE", 3)
     context = multiprocessing.get_context("fork")
     assert context is not None
     assert judge.judge(tmp_path / "folder", torch.zeros(1)).outcome == outcome

@@ -52,10 +52,10 @@ class Counted:
 
 @pytest.fixture
 def counted(monkeypatch, paper):
-    from benchmarks.paper import publishing, recipe_card, sections
+    from benchmarks.paper import publishing, quoting, recipe_card, sections
 
     found = Counted(sections.Row)
-    for module in (paper, publishing, recipe_card):
+    for module in (paper, publishing, quoting, recipe_card):
         monkeypatch.setattr(module, "section", lambda name: found)
     return found
 
@@ -88,7 +88,7 @@ def test_the_tables_give_means_intervals_and_conditions(paper, counted, tmp_path
         "3",
     ]
     assert paper.main([*arguments, "--data-dir", str(data)]) == 0
-    text = (tmp_path / "benchmarks" / "results" / "paper.md").read_text()
+    text = (tmp_path / "docs" / "results.md").read_text()
     assert "| one | 3 | 2.000 ± 2.5 |  |" in text  # t(0.975, 2) = 4.303 times 1 / sqrt(3)
     assert "| two |  |  | 1.000 ± 0 |" in text
     assert "| seeds | 1 2 3 |" in text
@@ -131,7 +131,7 @@ def test_a_recipe_is_measured_from_end_to_end(small, recipe, tmp_path):
     arguments = ["--quick", "--recipes", recipe, "--data-dir", str(data), "--work", str(tmp_path / "work")]
     assert small.main(arguments) == 0
     out = tmp_path / "work" / "quick"
-    text = (out / "benchmarks" / "results" / "paper.md").read_text()
+    text = (out / "docs" / "results.md").read_text()
     assert text.count("| yes |") + text.count("| NO |") in (2, 3, 4)
     tables = json.loads((out / "hub_configs" / recipe / "results.json").read_text())["tables"]
     scores = [
@@ -177,10 +177,20 @@ def test_what_one_recipe_lacks_does_not_keep_the_others(paper, counted, monkeypa
     monkeypatch.setattr(counted, "run", fail)
     assert paper.main(["--recipes", "augmented-cnn", RECIPE, *arguments]) == 2
     assert "augmented-cnn was not measured. Expected a file" in capsys.readouterr().err
-    text = (tmp_path / "benchmarks" / "results" / "paper.md").read_text()
+    text = (tmp_path / "docs" / "results.md").read_text()
     assert f"## {RECIPE}: T" in text
     assert "## molecules-o3: T" in text
     assert "## augmented-cnn" not in text
+
+
+def test_conditions_are_those_under_which_seeds_were_measured(paper, tmp_path):
+    from benchmarks.paper.store import Store
+
+    store = Store(tmp_path, quick=False)
+    for seed, gpu in enumerate(("none", "H200", "none")):
+        store.save(RECIPE, seed, [], {"gpu": gpu, "python": "3.12"})
+    assert store.conditions(RECIPE, [0, 1, 2]) == {"gpu": "none; H200", "python": "3.12"}
+    assert store.conditions(RECIPE, [1, 7]) == {"gpu": "H200", "python": "3.12"}
 
 
 def test_an_unknown_recipe_is_refused(paper):
@@ -196,29 +206,34 @@ def test_what_was_expected_is_judged_on_means(paper):
     from benchmarks.paper.sections import Row
 
     def claims(projected):
-        scores = {rotated_mnist.BEST: projected, "raw": 0.5, "exact quotient metric": 0.9, "invariant by itself": 0.95}
+        scores = {
+            rotated_mnist.BEST: projected,
+            "raw": 0.5,
+            "exact quotient metric": 0.9,
+            "invariant by itself": 0.95,
+            f"{rotated_mnist.LINEAR} 1024": 0.93,
+        }
         rows = [Row(rotated_mnist.UPRIGHT, label, {"kNN": score}) for label, score in scores.items()]
         return [claim.holds for claim in rotated_mnist.expected(averaged({0: rows}))]
 
-    assert claims(0.94) == [True, True, True]
-    assert claims(0.90) == [True, True, False]
-    assert claims(0.70) == [False, False, False]
+    assert claims(0.94) == [True, True, True, True]
+    assert claims(0.90) == [True, True, False, False]
+    assert claims(0.70) == [False, False, False, False]
 
 
 PAGE = "# Page\n\nBefore.\n\n{start}\nold\n{end}\n\nAfter 0.5.\n"
 
 
 @pytest.fixture
-def quoted(monkeypatch, counted):
+def quoted(counted):
     from benchmarks.paper import quoting
     from benchmarks.paper.sections import Headline
 
     counted.headline = lambda tables: [Headline("score", 0.25, tables[0].cell("one", "score"))]
-    monkeypatch.setattr(quoting, "section", lambda name: counted)
     return quoting
 
 
-def test_pages_quote_what_the_command_wrote(paper, quoted, tmp_path):
+def test_pages_quote_what_the_command_wrote(paper, quoted, counted, tmp_path):
     page = tmp_path / "hub_configs" / "README.md"
     page.parent.mkdir()
     page.write_text(PAGE.format(start=quoted.START, end=quoted.END))
@@ -235,6 +250,11 @@ def test_pages_quote_what_the_command_wrote(paper, quoted, tmp_path):
     assert untouched.read_text() == "# No marks\n"
     assert paper.main([*arguments, "--seeds", "0", "1", "2"]) == 0
     assert page.read_text() == text
+    page.write_text(PAGE.format(start=quoted.START, end=quoted.END))
+    counted.ran.clear()
+    assert paper.main(["--pages", "--fresh", *arguments]) == 0
+    assert page.read_text() == text
+    assert counted.ran == []
 
 
 @pytest.mark.parametrize("marks", ["{start}", "{end}", "{end}{start}", "{start}{end}{start}{end}"])
@@ -247,10 +267,46 @@ def test_a_page_with_half_of_the_marks_is_left_alone(quoted, tmp_path, marks):
 
 
 def test_the_pages_here_quote_the_results_here(paper):
-    from benchmarks.paper.quoting import END, PAGES, START, quoted
+    from benchmarks.paper.quoting import END, LISTED, LISTED_END, PAGES, START, listed, quoted
 
     root = Path(__file__).parents[2]
-    lines = "\n".join(quoted(root))
-    assert lines.count("| rotated-mnist-c8 |") == 1
-    for name in PAGES:
+    for name, most in PAGES.items():
+        lines = "\n".join(quoted(root, most))
+        assert lines.count("| rotated-mnist-c8 |") == 1
+        assert most is None or lines.count("\n| ") <= most + 1
         assert f"{START}\n\n{lines}\n\n{END}" in (root / name).read_text(encoding="utf-8"), name
+    lines = "\n".join(listed(root))
+    page = (root / "hub_configs" / "README.md").read_text(encoding="utf-8")
+    assert f"{LISTED}\n\n{lines}\n\n{LISTED_END}" in page
+    results = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    assert "\n".join(quoted(root)) in results
+
+
+def test_recipes_are_listed_by_the_first_sentence_of_their_file(paper, tmp_path):
+    from benchmarks.paper.quoting import listed
+
+    folder = tmp_path / "hub_configs" / "one"
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("# A network\n# on data.\n# Run it: now\nmodel: x\n# later\n")
+    config = {"representation": "C4: 2 regular", "projection": {"name": "MaxFilter"}, "features": 16}
+    (folder / "encoder" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "hub_configs" / "two").mkdir()
+    (tmp_path / "hub_configs" / "two" / "recipe.yaml").write_text("# Another.\n")
+    assert listed(tmp_path)[2:] == [
+        "| [one](one/recipe.yaml) | A network on data | `C4: 2 regular` | MaxFilter | 16 |",
+        "| [two](two/recipe.yaml) | Another |  |  |  |",
+    ]
+
+
+def test_one_page_quotes_one_figure_a_recipe(quoted, counted, tmp_path):
+    from benchmarks.paper.sections import SECTIONS, Headline
+
+    counted.headline = lambda tables: [Headline("first", 1, 2), Headline("second", 3, 4)]
+    for recipe in SECTIONS:
+        folder = tmp_path / "hub_configs" / recipe
+        folder.mkdir(parents=True)
+        content = {"tables": {}, "conditions": {"seeds": "0", "run": "full"}}
+        (folder / "results.json").write_text(json.dumps(content))
+    rows = [line for line in quoted.quoted(tmp_path, 3) if "first" in line or "second" in line]
+    assert [line.split(" | ")[1] for line in rows] == ["first"] * 3
+    assert len([line for line in quoted.quoted(tmp_path) if "| second |" in line]) == len(SECTIONS)

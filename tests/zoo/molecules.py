@@ -13,15 +13,15 @@ SMILES = (
 
 
 def write_qm7(folder: Path, count: int = 24, seed: int = 0) -> Path:
-    """Molecules of 3 to 8 atoms with a heat of formation that depends on charges and distances."""
+    """Molecules of 3 to 8 atoms with an atomisation energy that depends on charges and distances."""
     rng = np.random.default_rng(seed)
     z, r = np.zeros((count, 23), dtype=np.uint8), np.zeros((count, 23, 3), dtype=np.float32)
     for row in range(count):
         n = rng.integers(3, 9)
         z[row, :n] = rng.choice([1, 6, 7, 8, 16], n)
         r[row, :n] = 1.5 * rng.standard_normal((n, 3))
-    heat = -100.0 * (z > 0).sum(axis=1) - np.linalg.norm(r, axis=2).sum(axis=1)
-    np.savez(folder / "qm7.npz", Z=z, R=r, E_col1=heat)
+    energy = -100.0 * (z > 0).sum(axis=1) - np.linalg.norm(r, axis=2).sum(axis=1)
+    np.savez(folder / "qm7.npz", Z=z, R=r, E_col1=energy)
     return folder
 
 

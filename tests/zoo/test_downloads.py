@@ -66,9 +66,9 @@ def test_molecules_are_downloaded_once(served):
     for _ in range(2):
         smiles, values = read_molecules(molecule_file(None))
         assert (smiles, values) == (["C", "CO"], {"gap": [0.5, 0.25], "logp": None, "mol_weight": None})
-        atoms, heat = load_qm7(None)
+        atoms, energy = load_qm7(None)
         assert atoms[0, 0].tolist() == [8, 0, 0, 2]
-        assert heat.tolist() == [-417.5]
+        assert energy.tolist() == [-417.5]
     assert served == ["/qm9.csv", "/qm7.tar.gz"]
 
 

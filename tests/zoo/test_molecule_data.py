@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lightning_invariant.errors import InvariantError
-from lightning_invariant.zoo.graph_vae import labels_of
-from lightning_invariant.zoo.molecule_graphs import ATOMS, MoleculeGraphs, graphs_of, read_molecules
+from lightning_invariant.zoo.graph_vae import GraphVae, labels_of
+from lightning_invariant.zoo.molecule_graphs import ATOMS, TIES, MoleculeGraphs, graphs_of, read_molecules
 from lightning_invariant.zoo.qm7 import Qm7, load_qm7
 from tests.zoo.molecules import write_qm7, write_qm9
 
@@ -33,10 +33,10 @@ def test_qm7_is_read_from_xyz_files_too(tmp_path, place):
     (tmp_path / "qm7" / "0004.xyz").write_text("1\n\n O 0.0 0.0 2.0\n")
     (tmp_path / place).mkdir(exist_ok=True)
     (tmp_path / place / "hof_qm7.txt").write_text("0001.xyz -417.5 -400.0\n0004.xyz -711.25 -700.0\n")
-    atoms, heat = load_qm7(str(tmp_path))
+    atoms, energy = load_qm7(str(tmp_path))
     assert atoms.shape == (2, 23, 4)
     assert atoms[0, :3].tolist() == [[6, 0.5, -0.25, 0], [1, -0.5, 0, 1], [0, 0, 0, 0]]
-    assert heat.tolist() == [-417.5, -711.25]
+    assert energy.tolist() == [-417.5, -711.25]
 
 
 @pytest.mark.parametrize("content", ["2\n\n C 0 0 0", "1\n\n Xe 0 0 0", "what is this", "1\n\n C 0 0", None])
@@ -115,6 +115,30 @@ def test_smiles_become_graphs():
     assert torch.equal(graphs, graphs.transpose(1, 2))
 
 
+def test_nodes_that_a_symmetry_exchanges_are_numbered():
+    pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
+    graphs, _ = graphs_of(["FC(F)(F)CO", "CC(C)C"])
+    numbers = graphs[..., TIES].diagonal(dim1=1, dim2=2)
+    assert sorted(numbers[0, [0, 2, 3]].tolist()) == [0, 1, 2]
+    assert not numbers[0, [1, 4, 5, 6, 7, 8]].any()
+    assert sorted(numbers[1, [0, 2, 3]].tolist()) == [0, 1, 2]
+    assert not (graphs[..., TIES] * (1 - torch.eye(9))).any()
+
+
+def test_the_numbers_of_nodes_do_not_depend_on_how_a_molecule_is_written():
+    chem = pytest.importorskip("rdkit.Chem", reason=NEEDS_RDKIT)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    encoder = GraphVae(width=8, layers=4).double().eval().encoder
+    for text in ("FC(F)(F)CO", "CC(C)CC(C)C", "C1CCC1", "OC1CC(O)C1", "c1ccccc1C"):
+        molecule = chem.MolFromSmiles(text)
+        other = chem.RenumberAtoms(molecule, torch.randperm(molecule.GetNumAtoms(), generator=generator).tolist())
+        written = chem.MolToSmiles(other, canonical=False)
+        z, w = (encoder(graphs_of([smiles])[0].double()).sort(dim=1).values for smiles in (text, written))
+        assert torch.allclose(z, w, atol=1e-12), text
+        assert len(z[0].round(decimals=9).unique()) == molecule.GetNumAtoms() + 1, text  # one for all empty places
+
+
 def test_properties_that_rdkit_computes_may_be_missing(tmp_path):
     pytest.importorskip("rdkit", reason=NEEDS_RDKIT)
     (tmp_path / "qm9.csv").write_text("mol_id,smiles,gap\n1,CO,0.3\n2,CC,0.4\n3,CN,0.5\n4,CF,0.6\n")
@@ -137,6 +161,6 @@ def test_properties_stay_with_their_molecule(tmp_path):
     data = MoleculeGraphs(str(write_qm9(tmp_path)))
     data.setup("fit")
     x, gap, logp, weight = data.training.tensors
-    assert x.shape[1:] == (9, 9, 7)
+    assert x.shape[1:] == (9, 9, 8)
     assert torch.allclose((gap - 5) / 10, logp, atol=1e-5)
     assert torch.allclose(weight - 16, 100 * logp, atol=1e-4)

@@ -5,7 +5,7 @@ from lightning_invariant import InvariantEncoder, choose
 from lightning_invariant.encoder import export_encoder
 from lightning_invariant.groups import Representation
 from lightning_invariant.metrics import equivariance_error, invariance_error
-from lightning_invariant.zoo.heat_of_formation import HeatOfFormation
+from lightning_invariant.zoo.atomisation_energy import AtomisationEnergy
 from lightning_invariant.zoo.molecule_action import AtomAction
 from lightning_invariant.zoo.vector_network import VectorEncoder
 from tests.zoo.molecules import atoms
@@ -58,7 +58,7 @@ def test_gradients_are_finite_although_empty_places_coincide(encoder):
 
 def test_predictions_are_sums_over_atoms_that_motions_leave_alone(moved):
     torch.manual_seed(0)
-    network = HeatOfFormation(3, 2, 8, 1).eval()
+    network = AtomisationEnergy(3, 2, 8, 1).eval()
     network.encoder = VectorEncoder(atoms=PLACES, scalars=3, vectors=2, width=8, layers=1).eval()
     x, _, y = moved
     assert torch.allclose(network(x), network(y), rtol=1e-4, atol=1e-3)

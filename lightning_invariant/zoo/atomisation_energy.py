@@ -1,4 +1,4 @@
-"""An ordinary regression of the heat of formation on an equivariant encoder."""
+"""An ordinary regression of the atomisation energy on an equivariant encoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNIT = 100.0
 """kcal/mol: about what one atom contributes, so that the network predicts numbers near 1."""
 
 
-class HeatOfFormation(pl.LightningModule):
+class AtomisationEnergy(pl.LightningModule):
     """Sum over atoms of a linear map of their scalars and of the lengths of their vectors; knows no projections.
 
     Args:
@@ -39,7 +39,7 @@ class HeatOfFormation(pl.LightningModule):
         self.lr = lr
 
     def forward(self, x: Float[Tensor, "B n 4"]) -> Float[Tensor, "B"]:
-        """Heats of formation in kcal/mol."""
+        """Atomisation energies in kcal/mol."""
         z = self.encoder(x)
         n, cut = x.shape[1], self.encoder.scalars * x.shape[1]
         s = z[:, :cut].unflatten(1, (-1, n)).mT
