@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_invariant.probes import KNN
     from lightning_invariant.projections import Projection, choose
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "BatchReader": "batch",

@@ -71,11 +71,11 @@ class OrbitLayer(nn.Module):
             self._transforms = [self.action.by(g) for g in inverses]
 
     def representation(self, size: int) -> Representation:
-        """How the group acts on the latents of an encoder of so many numbers."""
+        """Return how the group acts on the latents of an encoder of so many numbers."""
         return Representation(self.group, (Regular(self.group, size),))
 
     def forward(self, x: Float[Tensor, "B *shape"], *others: Any, **named: Any) -> Float[Tensor, "B D G"]:
-        """Latents of the representation "GROUP: D regular".
+        """Return latents of the representation "GROUP: D regular".
 
         Args:
             x: What the group transforms.
@@ -98,5 +98,5 @@ class OrbitLayer(nn.Module):
         return found.flatten(1).unflatten(0, (order, -1)).permute(1, 2, 0)
 
     def extra_repr(self) -> str:
-        """The group, and the layer's name if there is no module."""
+        """Return the group, and the layer's name if there is no module."""
         return f"'{self.group}'" if self.name is None else f"{self.name!r}, '{self.group}'"

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_invariant import InvariantCallback, InvariantEncoder, OrbitLayer
-from lightning_invariant.artifact.graph import export_graph, load_graph
+from lightning_invariant.artifact.graph import GraphModule, export_graph
 from lightning_invariant.callback import Export
 from lightning_invariant.groups import parse_group
 from lightning_invariant.groups.actions import ImageAction, ShiftAction, VolumeAction
@@ -69,7 +69,7 @@ def test_one_element_acts_as_in_a_batch_of_them(name):
 def test_it_is_recorded_as_a_graph_for_any_batch():
     layer, x = OrbitLayer(SmallCNN(6), "C8").eval(), torch.rand(4, 1, 28, 28)
     made = export_graph(layer, (x,))
-    loaded = load_graph(made.graph, made.tensors)
+    loaded = GraphModule(made.graph, made.tensors)
     with torch.no_grad():
         torch.testing.assert_close(loaded(x[:3]), layer(x[:3]))
 

@@ -115,7 +115,7 @@ class BatchReader:
         return f"{name}, values" if labels.is_floating_point() else f"{name}, {len(labels.unique())} classes"
 
     def has_labels(self, batch: Any, rows: int | None = None) -> bool:
-        """Whether labels were named, or are found; arguments as of `labels`."""
+        """Return whether labels were named, or are found; arguments as of `labels`."""
         return self.labels_at is not None or self._find(batch, rows)[0] is not None
 
     def decide(self, batch: Any, rows: int | None = None) -> BatchReader:

@@ -122,7 +122,7 @@ def to_device(tree: Any, device: torch.device | str) -> Any:
 
 
 def is_leaf(value: Any) -> bool:
-    """Whether a value counts as a tensor: a tensor, or an array of numbers."""
+    """Return whether a value counts as a tensor: a tensor, or an array of numbers."""
     if isinstance(value, Tensor):
         return True
     numpy = sys.modules.get("numpy")
@@ -130,7 +130,7 @@ def is_leaf(value: Any) -> bool:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """The leaf as a tensor; an array shares its memory where it can."""
+    """Return the leaf as a tensor; an array shares its memory where it can."""
     if isinstance(value, Tensor):
         return value
     writable = value if value.flags.writeable and all(stride >= 0 for stride in value.strides) else value.copy()
@@ -138,12 +138,12 @@ def as_tensor(value: Any) -> Tensor:
 
 
 def like(tensor: Tensor, leaf: Any) -> Any:
-    """A tensor as the kind of leaf that it replaces."""
+    """Return a tensor as the kind of leaf that it replaces."""
     return tensor if isinstance(leaf, Tensor) else tensor.detach().cpu().numpy()
 
 
 def last_name(path: str) -> str:
-    """The last name on a path: "pos" for "batch['pos']" and "data.pos", "args" for "args[0]".
+    """Return the last name on a path: "pos" for "batch['pos']" and "data.pos", "args" for "args[0]".
 
     Example:
         >>> last_name("batch['pos']"), last_name("data.pos"), last_name("images[]"), last_name("[0]")
@@ -157,7 +157,7 @@ def last_name(path: str) -> str:
 
 
 def walk(tree: Any, name: str = "", whole: Container[str] = ()) -> Iterator[tuple[str, Any]]:
-    """Every value that is no container, with its path, in order; arguments as for `rebuild`."""
+    """Yield every value that is no container, with its path, in order; arguments as for `rebuild`."""
     found: list[tuple[str, Any]] = []
 
     def at(path: str, value: Any) -> Any:
@@ -200,7 +200,7 @@ def _rebuild(node: Any, plan: _Plan, path: str, above: tuple[int, ...]) -> Any:
 
 
 def join_path(path: str, child: Child) -> str:
-    """The path of a value in the container at `path`."""
+    """Return the path of a value in the container at `path`."""
     if child.kind == "attribute":
         return f"{path}.{child.key}" if path else str(child.key)
     if not path and child.kind == "key" and isinstance(child.key, str):
@@ -209,7 +209,7 @@ def join_path(path: str, child: Child) -> str:
 
 
 def open_container(node: Any) -> list[Child] | None:
-    """The values of a container; None if it is none.
+    """Return the values of a container; None if it is none.
 
     Args:
         node: Any value.
@@ -229,7 +229,7 @@ def open_container(node: Any) -> list[Child] | None:
 
 
 def close_container(node: Any, children: list[Child], values: list[Any]) -> Any:
-    """A container of the same type with other values; the first one is not changed."""
+    """Build a container of the same type with other values; the first one is not changed."""
     if isinstance(node, tuple):
         if hasattr(node, "_fields"):
             return type(node)._make(values)  # pyright: ignore[reportAttributeAccessIssue]  # a named tuple
@@ -259,12 +259,12 @@ def close_container(node: Any, children: list[Child], values: list[Any]) -> Any:
 
 
 def is_graph(node: Any) -> bool:
-    """Whether an object is PyTorch Geometric's Data, HeteroData or a Batch of them."""
+    """Return whether an object is PyTorch Geometric's Data, HeteroData or a Batch of them."""
     return all(hasattr(node, name) for name in ("stores", "node_attrs", "to_dict", "num_nodes"))
 
 
 def is_graph_batch(node: Any) -> bool:
-    """Whether an object is PyTorch Geometric's Batch, which remembers its graphs."""
+    """Return whether an object is PyTorch Geometric's Batch, which remembers its graphs."""
     return is_graph(node) and hasattr(node, "num_graphs") and hasattr(node, "get_example")
 
 

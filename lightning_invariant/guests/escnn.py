@@ -48,13 +48,13 @@ def read(source: Any) -> Representation | None:
 
 
 def is_geometric(output: Any) -> bool:
-    """Whether a layer's output is escnn's GeometricTensor, which says its type itself."""
+    """Return whether a layer's output is escnn's GeometricTensor, which says its type itself."""
     library = sys.modules.get("escnn.nn")
     return library is not None and isinstance(output, library.GeometricTensor)
 
 
 def is_there() -> bool:
-    """Whether escnn is imported, so that a layer may give what is of it."""
+    """Return whether escnn is imported, so that a layer may give what is of it."""
     return "escnn.nn" in sys.modules
 
 
@@ -67,11 +67,11 @@ class _Symmetry:
     theirs: tuple[Any, ...]
 
     def matrices(self, representation: Any) -> Tensor:
-        """What escnn takes the elements for, as matrices."""
+        """Return what escnn takes the elements for, as matrices."""
         return torch.tensor(np.stack([representation(e) for e in self.theirs]), dtype=torch.float64)
 
     def fits(self, blocks: tuple[Block, ...], theirs: Tensor) -> bool:
-        """Whether blocks have escnn's matrices."""
+        """Return whether blocks have escnn's matrices."""
         if sum(block.size for block in blocks) != theirs.shape[-1]:
             return False
         return bool((joint_matrices(blocks, self.elements) - theirs).abs().max() < TOLERANCE)

@@ -8,10 +8,13 @@ from lightning_invariant.tracking.projector import WrittenPoints, write_projecto
 from lightning_invariant.tracking.quotient_figure import quotient_pair
 from lightning_invariant.tracking.report import Embedding, Report
 from lightning_invariant.tracking.rows import spread_rows
+from lightning_invariant.tracking.services import Sample, Service, register_service
 
 __all__ = [
     "Embedding",
     "Report",
+    "Sample",
+    "Service",
     "WrittenPoints",
     "announce",
     "conclude",
@@ -20,6 +23,7 @@ __all__ = [
     "figure_to_image",
     "publish",
     "quotient_pair",
+    "register_service",
     "scatter_pair",
     "spread_rows",
     "write_projector",

@@ -1,4 +1,4 @@
-"""Pictures for a report: raw beside projected latents, and the equivariance error of each group element.
+"""Figures for a report: raw beside projected latents, and the equivariance error of each group element.
 
 Drawn with matplotlib's object interface on its own canvas: nothing global is touched, and no window system is needed.
 """
@@ -43,7 +43,7 @@ def scatter_pair(
     names: tuple[str, str] = ("raw latents", "projected"),
     method: Reduction = "pca",
 ) -> Figure:
-    """Both sets of points by their own two principal components, or by UMAP, side by side.
+    """Draw both sets of points by their own two principal components, or by UMAP, side by side.
 
     Args:
         raw: Latents before the projection, shape (N, D).
@@ -83,7 +83,7 @@ def scatter_pair(
 
 
 def equivariance_bars(errors: Mapping[str, float], threshold: float, *, title: str | None = None) -> Figure:
-    """The layer's relative equivariance error for each group element, on a logarithmic axis.
+    """Draw the layer's relative equivariance error for each group element, on a logarithmic axis.
 
     Args:
         errors: Name of each element, for example "r90", to its relative error, dimensionless, at least 0.
@@ -126,7 +126,7 @@ def equivariance_bars(errors: Mapping[str, float], threshold: float, *, title: s
     axes.annotate(f"{threshold:g}", (1, threshold), (4, 0), ("axes fraction", "data"), "offset points", va="center")
     step = math.ceil(len(values) / 40)
     axes.set_xticks(range(0, len(values), step), list(errors)[::step])
-    if len(values) > 16 or max(map(len, errors)) > 6:
+    if len(values) > 16 or max(map(len, errors)) > 6 or sum(map(len, errors)) > 50:
         axes.tick_params(axis="x", labelrotation=60, labelsize=8)
     axes.set_ylabel("relative equivariance error")
     heading = f"equivariant for {int(held.sum())} of {len(values)} elements (error at most {threshold:g})"
@@ -137,7 +137,7 @@ def equivariance_bars(errors: Mapping[str, float], threshold: float, *, title: s
 
 
 def figure_to_image(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
-    """The figure's pixels, shape (H, W, 3), uint8."""
+    """Return the figure's pixels, shape (H, W, 3), uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -177,7 +177,7 @@ class Colours:
         self.values = self.map.to_rgba(np.ma.masked_invalid(values))
 
     def explain(self, figure: Figure, panels: Any, *, hollow: bool | None) -> None:
-        """The legend or colour bar, and what hollow marks are."""
+        """Add the legend or colour bar, and what hollow marks are."""
         from matplotlib.lines import Line2D
 
         marks = [

@@ -17,14 +17,14 @@ MAX_WORDS = 50
 
 
 def label_columns(labels: Labels | None) -> dict[str, Column]:
-    """The columns by name: those of a mapping, a lone one as "label", none without labels."""
+    """Return the columns by name: those of a mapping, a lone one as "label", none without labels."""
     if labels is None:
         return {}
     return dict(labels) if isinstance(labels, Mapping) else {"label": labels}
 
 
 def plain_values(column: Column) -> list[Any]:
-    """A column's values as Python's own numbers and words."""
+    """Return a column's values as Python's own numbers and words."""
     if isinstance(column, Tensor | np.ndarray):
         return column.tolist()
     return [value.item() if isinstance(value, Tensor | np.generic) else value for value in column]
@@ -50,7 +50,7 @@ def coloured_column(labels: Labels, rows: Sequence[int]) -> str | None:
 
 
 def metadata_table(labels: Labels, rows: Sequence[int]) -> bytes:
-    """The projector's metadata file: one line a point, and a header only with several columns.
+    """Return the projector's metadata file: one line a point, and a header only with several columns.
 
     Args:
         labels: N labels, or a mapping of column names to N labels each.

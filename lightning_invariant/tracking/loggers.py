@@ -30,7 +30,7 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
     of `messages.txt`. Scalars are not logged here: they go through `LightningModule.log`, where EarlyStopping and
     ModelCheckpoint see them. With Lightning's DummyLogger (fast_dev_run) nothing is to be kept, and nothing is written.
 
-    Guarantee: raises no Exception, and leaves the global random states alone. To be called on one rank only.
+    Call it on one process only.
 
     Args:
         report: What to show.
@@ -39,6 +39,9 @@ def publish(report: Report, loggers: Iterable[Any], fallback_dir: str | os.PathL
 
     Returns:
         What went wrong, one sentence an item; empty when all is shown.
+
+    Note:
+        Raises no exception, and leaves the global random states alone.
     """
     loggers, failures = list(loggers), []
     if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
@@ -124,7 +127,7 @@ def _write_points(folder: str | os.PathLike[str], tag: str, embedding: Embedding
 
 
 def tried(failures: list[str], item: str, action: Callable[[], Any]) -> Any:
-    """What the action gives; None, and a sentence in `failures`, if it raises."""
+    """Return what the action gives; None, and a sentence in `failures`, if it raises."""
     try:
         return action()
     except Exception as error:  # whatever a user's logger raises must not end the training

@@ -1,4 +1,4 @@
-"""What is written once: settings and a dashboard's layout when a training starts, its last numbers when it ends.
+"""What is written once: settings and a dashboard's layout when a training run starts, its last numbers when it ends.
 
 TensorBoard's HParams page takes the columns of the first experiment and, of each run, the first session that it finds.
 Where Lightning is about to write the user's hyperparameters, ours are written together with them just before, into the
@@ -43,20 +43,22 @@ def announce(
 ) -> tuple[str, ...]:
     """Show settings in every logger that can, and give TensorBoard the layout of a dashboard.
 
-    Guarantee: raises no Exception, and takes no name that the user's hyperparameters have. On one rank only, before
-    Lightning logs hyperparameters.
+    Call it on one process only, before Lightning logs hyperparameters.
 
     Args:
         settings: Name to a number or word.
-        layout: Of the Custom Scalars page.
+        layout: Layout of the Custom Scalars page.
         loggers: `trainer.loggers`.
         fallback_dir: Where `invariant/settings.json` is written if no logger took the settings; None for nowhere.
         hyperparameters: What Lightning is about to log, None if nothing.
         metrics: Tags that the HParams page shows beside the settings.
-        part: Tells several callbacks of one run apart.
+        part: Name that tells several callbacks of one run apart.
 
     Returns:
         What went wrong, one sentence an item.
+
+    Note:
+        Raises no exception, and takes no name that the user's hyperparameters have.
     """
     loggers, failures, below = list(loggers), [], _below(part)
     if loggers and all(isinstance(logger, logger_classes("logger", "DummyLogger")) for logger in loggers):
@@ -83,16 +85,16 @@ def conclude(
     hyperparameters: Mapping[str, Any] | None,
     part: str = "",
 ) -> tuple[str, ...]:
-    """Show the last numbers of a training beside its settings on TensorBoard's HParams page.
+    """Show the last numbers of a training run beside its settings on TensorBoard's HParams page.
 
-    Guarantee: raises no Exception. On one rank only.
+    Call it on one process only. It raises no exception.
 
     Args:
         numbers: Tag to number.
-        step: At which they were measured.
+        step: Global step at which they were measured.
         loggers: `trainer.loggers`.
-        hyperparameters: As given to `announce`.
-        part: As given to `announce`.
+        hyperparameters: Hyperparameters that `announce` got.
+        part: Name that `announce` got.
 
     Returns:
         What went wrong, one sentence an item.

@@ -68,8 +68,7 @@ def write_projector(
 ) -> WrittenPoints:
     """Write one set of points for TensorBoard's projector, which opens with those written last.
 
-    Guarantee: the config never names a file that is not whole, also when the process dies half-way. A running
-    TensorBoard reads the config again only when a new run appears: restart it to see later steps.
+    A running TensorBoard reads the config again only when a new run appears: restart it to see later steps.
 
     Args:
         log_dir: Local folder of the run, the one with its event files. Created if absent.
@@ -79,7 +78,7 @@ def write_projector(
             second one of zeros, because the projector shows no tensor of one column.
         labels: N labels, or a mapping of column names to N labels each. A column with more than 50 different words
             cannot be coloured by the projector.
-        thumbnails: Pictures, shape (N, C, H, W) with C 1 or 3, floats in any range or uint8.
+        thumbnails: Images, shape (N, C, H, W) with C 1 or 3, floats in any range or uint8.
         keep_last: Most steps kept of this tag; those written longest ago are removed.
         max_points: Most rows written; `spread_rows` says which.
 
@@ -89,6 +88,9 @@ def write_projector(
     Raises:
         ValueError: If shapes or lengths do not fit, or fewer than two finite rows remain.
         InvariantError: If `log_dir` is no local folder, or its projector config cannot be read.
+
+    Note:
+        The config never names a file that is not whole, also when the process dies half-way.
     """
     _check(log_dir, tag, step, points, labels, thumbnails, keep_last, max_points)
     matrix, rows, dropped = _finite_rows(tag, points, max_points)
@@ -202,7 +204,7 @@ def _bookmark(column: str, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def safe_name(tag: str) -> str:
-    """A folder name for any tag, one to one: "val/raw" is "val%2Fraw", and no name starts with a dot."""
+    """Return a folder name for any tag, one to one: "val/raw" is "val%2Fraw", and no name starts with a dot."""
     name = quote(tag, safe=" +=,@").replace(".", "%2E")
     if len(name) > 200:
         raise ValueError(

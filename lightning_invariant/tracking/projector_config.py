@@ -32,10 +32,10 @@ ENTRY = "entry.pbtxt"
 
 
 def shown_name(tag: str, step: int, age: int, steps: int = 1) -> str:
-    """The name of a tensor on the page: by name the newest of its tag comes first, then the one before it.
+    """Return the name of a tensor on the page: by name the newest of its tag comes first, then the one before it.
 
     Args:
-        tag: Of the points.
+        tag: Tag of the points.
         step: At which they were written.
         age: How many steps of the tag were written later.
         steps: How many are kept.
@@ -48,7 +48,7 @@ def shown_name(tag: str, step: int, age: int, steps: int = 1) -> str:
 
 
 def foreign_config(run: Path) -> ProjectorConfig:
-    """The config without our entries.
+    """Return the config without our entries.
 
     Raises:
         InvariantError: It cannot be read.
@@ -89,7 +89,7 @@ def write_config(run: Path, foreign: ProjectorConfig, without: Sequence[Path]) -
 
 
 def outdated(written: Path, keep_last: int) -> list[Path]:
-    """Folders of the same tag beyond the last ones, in the order of writing.
+    """Return folders of the same tag beyond the last ones, in the order of writing.
 
     Not in the order of steps: a run resumed at step 100 would lose it to the steps 200 and 300 of the life before.
     """

@@ -39,7 +39,7 @@ def write_tensor(folder: Path, matrix: Float[np.ndarray, "N K"]) -> str:
 
 
 def read_tensor(path: Path, columns: int) -> Float[np.ndarray, "N K"]:
-    """The points in a file that `write_tensor` wrote."""
+    """Read the points in a file that `write_tensor` wrote."""
     if path.name == BYTES:
         return np.fromfile(path, dtype="<f4").reshape(-1, columns)
     return np.loadtxt(path, dtype="<f4", delimiter="\t", ndmin=2)
@@ -61,12 +61,12 @@ def _reads_as_bytes(raw: bytes) -> bool:
 
 
 def write_view(run: Path, folder: Path, entry: Any, count: int) -> Any:
-    """Write so many of a step's points, its labels and pictures with them, unless that is done already.
+    """Write so many of a step's points, its labels and images with them, unless that is done already.
 
     Args:
         run: Folder of the run.
-        folder: Of the step.
-        entry: Of the projector's config for the whole step.
+        folder: Folder of the step.
+        entry: Entry of the projector's config for the whole step.
         count: Points of the view, fewer than the step has.
 
     Returns:

@@ -39,7 +39,7 @@ def quotient_pair(
     Args:
         latents: Latents of one sample each; those that are not finite are left out.
         representation: What acts.
-        labels: As in `scatter_pair`.
+        labels: Labels, as for `scatter_pair`.
         moved: Which latents come from transformed inputs, (N,); those are drawn as rings.
         mask: Which points exist, as in `quotient.align`.
         title: Heading over both panels.

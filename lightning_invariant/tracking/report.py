@@ -22,7 +22,7 @@ class Embedding:
     Args:
         points: Shape (N, K).
         labels: N labels, or a mapping of column names to N labels each.
-        thumbnails: Pictures, shape (N, C, H, W) with C 1 or 3.
+        thumbnails: Images, shape (N, C, H, W) with C 1 or 3.
     """
 
     points: Float[Tensor, "N K"]

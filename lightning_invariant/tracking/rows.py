@@ -9,7 +9,7 @@ _GOLDEN_RATIO = 0.6180339887498949
 
 
 def spread_rows(count: int, limit: int) -> Tensor:
-    """At most `limit` of `count` row indices, spread evenly and always the same ones.
+    """Return at most `limit` of `count` row indices, spread evenly and always the same ones.
 
     Row `i` is taken when the fractional part of `i` times the golden ratio is among the smallest. A plain stride would
     follow every period in the data (classes in turn, an input and its moved copy in turn) and show one phase of it

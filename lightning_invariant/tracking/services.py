@@ -85,7 +85,7 @@ class Sample:
 
 
 class Sink(Protocol):
-    """A place that takes points, pictures and sentences, and answers with something true where it did."""
+    """A place that takes points, figures and sentences, and answers with something true where it did."""
 
     name: str
 
@@ -94,7 +94,7 @@ class Sink(Protocol):
         ...
 
     def image(self, tag: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> bool:
-        """Show a picture."""
+        """Show a figure."""
         ...
 
     def text(self, messages: Sequence[str], step: int) -> bool:
@@ -102,7 +102,7 @@ class Sink(Protocol):
         ...
 
 
-class Service(Sink, Protocol):
+class Service(Sink):
     """The service behind a logger.
 
     Args:
@@ -247,6 +247,23 @@ KINDS: dict[str, type[Service]] = {
     "LitLogger": _LitLogger,
 }
 """Lightning's own loggers."""
+OTHERS: dict[str, type[Service]] = {"TrackioLogger": _Trackio}
+"""Loggers of others, by the name of their class."""
+
+
+def register_service(name: str, kind: type[Service]) -> None:
+    """Let a logger of another package take points, figures, findings and settings.
+
+    Args:
+        name: Name of the logger's class.
+        kind: Subclass of `Service`, which gets the logger.
+
+    Raises:
+        ValueError: There is one for loggers of that name.
+    """
+    if name in KINDS or OTHERS.get(name, kind) is not kind:
+        raise ValueError(f"Expected a logger without a service but {name} has one.")
+    OTHERS[name] = kind
 
 
 def service_of(logger: Any) -> Service | None:
@@ -254,9 +271,10 @@ def service_of(logger: Any) -> Service | None:
     for name, kind in KINDS.items():
         if isinstance(logger, logger_classes("", name)):
             return kind(logger)
-    # Lightning has no logger for trackio; those that others have made have this name.
-    if any(kind.__name__ == "TrackioLogger" for kind in type(logger).__mro__) and "trackio" in sys.modules:
-        return _Trackio(logger)
+    for parent in type(logger).__mro__:
+        kind = OTHERS.get(parent.__name__)
+        if kind is not None and (kind is not _Trackio or "trackio" in sys.modules):
+            return kind(logger)
     return None
 
 

@@ -20,23 +20,23 @@ NEIGHBOURS = 15
 
 
 def require_umap() -> None:
-    """See that umap-learn is there, without the seconds that importing it takes.
+    """Check that umap-learn is installed, without the seconds that importing it takes.
 
     Raises:
         InvariantError: It is not installed.
     """
     if sys.modules.get("umap", "") is None or importlib.util.find_spec("umap") is None:
         raise InvariantError(
-            'Expected umap-learn for this picture but it is not installed; pip install "lightning-invariant[umap]".'
+            'Expected umap-learn for this figure but it is not installed; pip install "lightning-invariant[umap]".'
         )
 
 
 def umap_positions(points: Float[Tensor, "N D"], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Two coordinates a point, the same for one seed; global random states and torch's threads are left alone.
+    """Return two coordinates a point, the same for one seed; global random states and torch's threads are left alone.
 
     Args:
         points: Shape (N, D).
-        seed: Of the layout.
+        seed: Seed of the layout.
 
     Returns:
         Coordinates (n, 2) of the finite rows, and which rows (N,) were finite.

@@ -56,6 +56,10 @@ def run(representation, *, padded=False, **settings):
     return fitted(Regression(Layers()), loaders(padded=padded), "net", representation, **(SMALL | settings))
 
 
+def both(output):
+    return torch.cat(output, -1)
+
+
 @pytest.mark.parametrize(
     ("representation", "settings"),
     [
@@ -63,11 +67,11 @@ def run(representation, *, padded=False, **settings):
         ("S5: 5 points x 8", {"pick": 0}),
         (FEATURES, {"pick": 0}),
         ("S5 x O3: 5 points (vectors)", {"pick": 1}),
-        (BOTH, {"pick": lambda output: torch.cat(output, -1)}),
+        (BOTH, {"pick": both}),
         ("O3: 8 trivial", {"pick": 0, "pool": "readout sum"}),
         ("O3: 1 vectors", {"pick": 1, "pool": "readout mean"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
 )
 def test_one_line_serves_features_and_coordinates(representation, settings):
     callback = run(representation, **settings)
@@ -84,7 +88,7 @@ def test_one_line_serves_features_and_coordinates(representation, settings):
         ("S5 x O3: 5 points (vectors)", {"pick": 1}),
         ("O3: 8 trivial", {"pick": 0, "pool": "readout mean"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value,
 )
 def test_padding_is_left_out_by_its_mask(representation, settings):
     callback = run(representation, padded=True, batch=MASK, **settings)

@@ -15,7 +15,7 @@ from escnn import gspaces
 from escnn import nn as enn
 
 from lightning_invariant import Export, InvariantCallback, InvariantEncoder, Representation
-from lightning_invariant.artifact.graph import export_graph, load_graph
+from lightning_invariant.artifact.graph import GraphModule, export_graph
 from lightning_invariant.callback.capture.latent import Symmetry
 from lightning_invariant.callback.export.checkpoints import put_state, tensors_of
 from lightning_invariant.errors import GraphError, GroupError, LatentError, LayerError
@@ -292,6 +292,6 @@ def test_layers_become_plain_graphs(name):
         plain = escnn_modules.plain(network)
         assert torch.allclose(plain(x), network(x), atol=1e-6)
         found = export_graph(plain, (x,))
-        assert torch.allclose(load_graph(found.graph, found.tensors)(x), network(x), atol=1e-5)
+        assert torch.allclose(GraphModule(found.graph, found.tensors)(x), network(x), atol=1e-5)
         with pytest.raises(GraphError):
             export_graph(network, (x,))

@@ -1,5 +1,6 @@
 """Networks of PyTorch Geometric on its batches: ragged graphs, latents of nodes and of graphs, exports."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from torch_geometric.nn import GIN, DimeNet, MessagePassing, SchNet, global_add_
 from torch_geometric.utils import erdos_renyi_graph
 
 from lightning_invariant import BatchReader, InvariantEncoder
+from lightning_invariant.encoder.verify import verify
 from lightning_invariant.errors import ArtifactError, InvariantError, LatentError
 from lightning_invariant.projections import PointSort
 from tests.guests.runs import Module, fitted, number, said, wrong
@@ -287,8 +289,23 @@ class TestExport:
         names = {}
         exec(snippet, names)
         assert names["features"].shape[0] == 1
-        with pytest.raises(ArtifactError, match="takes nodes and edges of graphs"):
+        with pytest.raises(ArtifactError, match="Expected batches of graphs that hold"):
             names["encoder"].encode([names["x0"]])
+        with pytest.raises(ArtifactError, match="transform the graphs yourself"):
+            verify(names["encoder"], [names["x0"]])
+
+    def test_whole_data_sets_of_graphs_are_encoded(self, tmp_path):
+        fitted(Classifier(), loaders(graphs), "net", "S12: 12 points x 8", export=tmp_path / "gin")
+        encoder, made = InvariantEncoder.from_pretrained(tmp_path / "gin"), graphs(23, seed=5)
+        whole = Batch.from_data_list(made)
+        given = whole.x, whole.edge_index, whole.batch
+        with torch.no_grad():
+            wanted = encoder(*given)
+        for data in (whole, given, made, DataLoader(made, 5)):
+            found = encoder.encode(data, batch_size=4, output="torch", progress=False)
+            assert torch.allclose(found, wanted, atol=1e-5)
+        path = encoder.encode(made, batch_size=4, output=tmp_path / "features.npz", progress=False)
+        assert np.load(path)["labels"].tolist() == whole.y.tolist()
 
     def test_features_of_nodes_need_no_graph(self, tmp_path):
         trained = Classifier()

@@ -106,3 +106,17 @@ def test_the_atoms_of_a_molecule_may_be_one_set(potential, loader):
 def test_reflections_are_not_a_symmetry_of_its_parities(potential, loader):
     callback = validated(potential, loader, LAYER, "O3: 128x0e + 64x1e + 32x2e", pick="x", sample_size=100)
     assert number(callback, "equivariance_error") > 0.05
+
+
+def test_descriptors_read_the_latents_of_atoms_and_forget_how_molecules_lie(tmp_path):
+    from benchmarks.paper.potential_latents import atom_latents
+    from benchmarks.paper.sevennet_descriptors import MAPS, RAW, _summed
+
+    rows = [torch.tensor([[z, *r] for z, r in zip(m.numbers, m.positions, strict=True)]) for m in map(molecule, NAMES)]
+    x = torch.stack([torch.nn.functional.pad(row, (0, 0, 0, 29 - len(row))) for row in rows]).float()
+    first, second = (atom_latents(x, tmp_path / str(seed), seed=seed, batch=3) for seed in (0, 1))
+    assert first.layers[2].shape == (sum(map(len, rows)), 480)
+    for name in MAPS:
+        a, b = (_summed(latents, 2, name, len(x)) for latents in (first, second))
+        change = float((a - b).norm() / a.norm())
+        assert change > 0.05 if name == RAW else change < 1e-4, name

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_invariant.callback.report.illustrate import scatter_of
+from lightning_invariant.evaluation import Latents, evaluate
 from lightning_invariant.groups import Representation
+from lightning_invariant.projections import MaxFilter
 from lightning_invariant.tracking import quotient_pair
 
 
@@ -62,3 +65,17 @@ def test_hidden_points_do_not_matter():
         figures = [quotient_pair(part, representation, mask=shown) for part in (z, noisy)]
         for panel in (0, 1):
             assert np.allclose(*(positions(figure, panel)[0] for figure in figures), atol=1e-5) == same
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_callback_draws_it_with_and_without_transformed_inputs(known):
+    representation, z, transformed = orbit_pairs("C8: 2 regular", 30)
+    elements = torch.zeros(30, dtype=torch.int64)
+    latents = Latents(z, transformed=transformed, elements=elements) if known else Latents(z)
+    measured = evaluate(latents, MaxFilter("C8: 2 regular"), probes=["knn"])
+    draw = scatter_of(measured, "quotient", representation)
+    assert draw is not None
+    figure = draw()
+    assert figure.axes[1].get_title() == "modulo C8"
+    assert sum(len(points.get_offsets()) for points in figure.axes[1].collections[:2]) == (60 if known else 30)
+    assert "modulo" not in scatter_of(measured, "pca", representation)().axes[1].get_title()
