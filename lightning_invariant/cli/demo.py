@@ -183,8 +183,6 @@ def _train(output: Path, advance: Callable[[float, str], None]) -> tuple[dict[st
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed / trainer.num_training_batches
         advance(trainer.current_epoch + done, f"training, epoch {trainer.current_epoch + 1} of {EPOCHS}")
 
-    # Threads that wait for each other on a busy machine cost far more than they win on so small a network.
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     config = yaml.safe_load(recipe_path(RECIPE).read_text(encoding="utf-8"))
     config["trainer"]["logger"]["init_args"]["save_dir"] = str(output)
     config["trainer"]["callbacks"][0]["init_args"]["export"]["init_args"]["folder"] = str(output / "hub")
@@ -193,7 +191,13 @@ def _train(output: Path, advance: Callable[[float, str], None]) -> tuple[dict[st
     callbacks: list[Any] = cli.trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     callback = next(callback for callback in callbacks if isinstance(callback, InvariantCallback))
     callbacks.append(LambdaCallback(on_train_batch_end=tell))
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    threads = torch.get_num_threads()
+    # Threads that wait for each other on a busy machine cost far more than they win on so small a network.
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    finally:
+        torch.set_num_threads(threads)
     if callback.report is None or not (output / "hub" / "config.json").is_file():
         raise InvariantError("Expected a report and an exported folder but the run gave none; its warnings say why.")
     return dict(callback.report.scalars), cli.datamodule.validation.tensors[0]

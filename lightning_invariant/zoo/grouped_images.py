@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.chula_cells import cut_cells, is_chula
 from lightning_invariant.zoo.downloads import downloaded_chula
 from lightning_invariant.zoo.image_archive import labelled_images
+from lightning_invariant.zoo.split_data import HeldParts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ class ImageSet(NamedTuple):
     parts: Tensor | None = None
 
 
-class GroupedImages(pl.LightningDataModule):
+class GroupedImages(HeldParts):
     """Images, classes and groups: batches (x, y, group), where no group is in two of the three parts.
 
     Args:
@@ -68,11 +68,11 @@ class GroupedImages(pl.LightningDataModule):
         validation_size: int | None = 2000,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, seed)
         if side < 8 or side % 4:
             raise ValueError(f"Expected a side that is a multiple of 4, at least 8, but got {side}.")
-        self.data_dir, self.side, self.batch_size = data_dir, side, batch_size
-        self.train_size, self.validation_size, self.seed = train_size, validation_size, seed
+        self.data_dir, self.side = data_dir, side
+        self.train_size, self.validation_size = train_size, validation_size
 
     def setup(self, stage: str) -> None:
         """Read and split the images: of the groups, 65% for training, 10% for validation and 25% for the test.
@@ -92,20 +92,6 @@ class GroupedImages(pl.LightningDataModule):
         self.training, self.validation, self.testing = (
             TensorDataset(*(column[chosen] for column in columns)) for chosen in rows
         )
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (image, class, group)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        whole = len(self.training) >= self.batch_size  # a last batch of one image would break batch normalisation
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator, drop_last=whole)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (image, class, group) in a fixed order."""
-        return DataLoader(self.validation, 256)
-
-    def test_dataloader(self) -> DataLoader:
-        """Batches of (image, class, group) in a fixed order."""
-        return DataLoader(self.testing, 256)
 
 
 def split_by_group(groups: Tensor, generator: torch.Generator) -> Tensor:

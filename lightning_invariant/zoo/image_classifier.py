@@ -1,4 +1,4 @@
-"""What the classifiers of images have in common: their loss, and what is logged at a validation."""
+"""What the classifiers of images have in common: their loss, and what is logged at a validation and a test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ class ImageClassifier(pl.LightningModule):
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Log loss and accuracy on images as they come."""
+        self._log_scores(batch, "val")
+
+    def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Log loss and accuracy on images as they come."""
+        self._log_scores(batch, "test")
+
+    def _log_scores(self, batch: Sequence[Tensor], stage: str) -> None:
         x, y, *_ = batch
         scores = self(x)
-        self.log("val/loss", F.cross_entropy(scores, y))
-        self.log("val/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)
+        self.log(f"{stage}/loss", F.cross_entropy(scores, y))
+        self.log(f"{stage}/accuracy", (scores.argmax(dim=1) == y).float().mean(), prog_bar=True)

@@ -9,12 +9,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.image_archive import image_archive, read_archive
+from lightning_invariant.zoo.split_data import HeldParts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ FILES = {
 """Names under which MNIST is passed on; the endings .gz may be missing."""
 
 
-class MNIST(pl.LightningDataModule):
+class MNIST(HeldParts):
     """Upright digits, or another set in the same format, with values from 0 to 1: training, validation and test images.
 
     Validation images are the last ones of the training set, and never trained on. The set as published is not rotated;
@@ -58,12 +58,11 @@ class MNIST(pl.LightningDataModule):
         validation_size: int = 10_000,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, seed)
         for name, size in (("train_size", train_size), ("validation_size", validation_size)):
             if size is not None and size < 1:
                 raise ValueError(f"Expected {name} of at least 1 but got {size}.")
-        self.data_dir, self.batch_size, self.seed = data_dir, batch_size, seed
-        self.train_size, self.validation_size = train_size, validation_size
+        self.data_dir, self.train_size, self.validation_size = data_dir, train_size, validation_size
 
     def setup(self, stage: str) -> None:
         """Read the images, and choose among them.
@@ -84,20 +83,6 @@ class MNIST(pl.LightningDataModule):
         self.training = TensorDataset(images[rows], labels[rows])
         self.validation = TensorDataset(images[rest:], labels[rest:])
         self.testing = TensorDataset(test_images, test_labels)
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (image, label)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        whole = len(self.training) >= self.batch_size  # a last batch of one image would break batch normalisation
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator, drop_last=whole)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (image, label) in a fixed order."""
-        return DataLoader(self.validation, 256)
-
-    def test_dataloader(self) -> DataLoader:
-        """Batches of (image, label) in a fixed order."""
-        return DataLoader(self.testing, 256)
 
 
 def load_mnist(data_dir: str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from lightning_invariant.errors import InvariantError
 from lightning_invariant.zoo.grouped_images import split_by_group
 from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
+from lightning_invariant.zoo.split_data import HeldParts
 
 if TYPE_CHECKING:
     from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -25,7 +25,7 @@ POINTS, PLACES = 256, 32
 """Points of an outline, and places of a latent that they are pooled to."""
 
 
-class Outlines(pl.LightningDataModule):
+class Outlines(HeldParts):
     """One number at each of 256 points of a closed outline, (1, 256), of mean 0 and deviation 1, and its class.
 
     Training and test outlines of the UCR archive are joined and split anew by the seed: 65% for training, 10% for
@@ -44,8 +44,8 @@ class Outlines(pl.LightningDataModule):
     """
 
     def __init__(self, data_dir: str | None = None, name: str = "OSULeaf", batch_size: int = 32, seed: int = 0) -> None:
-        super().__init__()
-        self.data_dir, self.outlines, self.batch_size, self.seed = data_dir, name, batch_size, seed
+        super().__init__(batch_size, seed)
+        self.data_dir, self.outlines = data_dir, name
 
     def setup(self, stage: str) -> None:
         """Read and split the outlines.
@@ -58,16 +58,6 @@ class Outlines(pl.LightningDataModule):
         self.training, self.validation, self.testing = (
             TensorDataset(x[parts == part], y[parts == part]) for part in range(3)
         )
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (outline, class)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        whole = len(self.training) >= self.batch_size  # a last batch of one would break batch normalisation
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator, drop_last=whole)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (outline, class) in a fixed order."""
-        return DataLoader(self.validation, 256)
 
 
 def read_outlines(data_dir: str | None, name: str) -> tuple[Tensor, Tensor]:

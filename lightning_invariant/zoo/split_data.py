@@ -1,4 +1,4 @@
-"""Samples that are split at random, once and for all, into those of the training and those of the validation."""
+"""Data modules of samples that are held in memory, split into parts once and for all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,37 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+
+
+class HeldParts(pl.LightningDataModule):
+    """A data module whose `setup` fills `training`, `validation` and `testing`.
+
+    Args:
+        batch_size: Samples a step.
+        seed: Of the order of training.
+    """
+
+    training: TensorDataset
+    validation: TensorDataset
+    testing: TensorDataset
+
+    def __init__(self, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.batch_size, self.seed = batch_size, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches; a last one that is not full is left out, since one sample breaks batch normalisation."""
+        generator = torch.Generator().manual_seed(self.seed)
+        whole = len(self.training) >= self.batch_size
+        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator, drop_last=whole)
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches in a fixed order."""
+        return DataLoader(self.validation, 256)
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches in a fixed order."""
+        return DataLoader(self.testing, 256)
 
 
 class SplitData(pl.LightningDataModule):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from lightning_invariant.groups import Cube
 from lightning_invariant.zoo.cube_conv import CubeConv, CubeLifting
 from lightning_invariant.zoo.image_classifier import ImageClassifier
 from lightning_invariant.zoo.one_cycle import one_cycle
+from lightning_invariant.zoo.split_data import HeldParts
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -45,7 +45,7 @@ def _sorted(voxels: Tensor) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(map(tuple, (voxels - voxels.amin(dim=0)).tolist())))
 
 
-class Pentacubes(pl.LightningDataModule):
+class Pentacubes(HeldParts):
     """Volumes (1, 6, 6, 6) with one of the 29 pieces, in one orientation and at any place, and Gaussian noise.
 
     Args:
@@ -59,10 +59,10 @@ class Pentacubes(pl.LightningDataModule):
     """
 
     def __init__(self, size: int = 3000, noise: float = 0.2, batch_size: int = 64, seed: int = 0) -> None:
-        super().__init__()
+        super().__init__(batch_size, seed)
         if size < 4:
             raise ValueError(f"Expected a size of at least 4 volumes but got {size}.")
-        self.size, self.noise, self.batch_size, self.seed = size, noise, batch_size, seed
+        self.size, self.noise = size, noise
 
     def setup(self, stage: str) -> None:
         """Draw the volumes."""
@@ -78,16 +78,6 @@ class Pentacubes(pl.LightningDataModule):
             place = (torch.rand(3, generator=generator) * room).long()
             volume[tuple((pieces[label] + place).T)] += 1
         return TensorDataset(x, labels)
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffled batches of (volume, piece)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        whole = len(self.training) >= self.batch_size
-        return DataLoader(self.training, self.batch_size, shuffle=True, generator=generator, drop_last=whole)
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (volume, piece) in a fixed order."""
-        return DataLoader(self.validation, 256)
 
 
 class CubeEncoder(nn.Module):

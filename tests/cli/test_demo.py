@@ -26,7 +26,9 @@ LOGGED = [f"invariance/{name}" for name in headlines()]
 def demo(tmp_path_factory):
     """Run the demo as a user does, look at the page that `--open` starts, and interrupt it."""
     output = tmp_path_factory.mktemp("a folder") / "runs" / "demo"
-    code = "import sys; from lightning_invariant.cli import main; sys.exit(main())"
+    # A caller's number of threads, as that of a notebook, is the same afterwards.
+    code = "import sys, torch; from lightning_invariant.cli import main; torch.set_num_threads(2); status = main(); "
+    code += "sys.exit(status or torch.get_num_threads() != 2)"
     command = [sys.executable, "-c", code, "demo", "--output", str(output), "--open"]
     environment = os.environ | {"BROWSER": "true"}  # a browser that opens nothing
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}

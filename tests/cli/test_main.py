@@ -47,6 +47,17 @@ def test_a_recipe_fits_by_name_with_arguments_of_its_own(tmp_path):
     assert (tmp_path / "runs" / "digits-c4" / "hub" / "config.json").is_file()
 
 
+def test_a_recipe_is_tested_by_name(tmp_path):
+    code = "import sys; from lightning_invariant.cli import main; sys.exit(main())"
+    arguments = ["test", "volumes-cube", "--data.size=64", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "test/accuracy" in done.stdout
+    assert "test_invariance/" in done.stdout
+
+
 def test_a_package_that_is_missing_is_one_sentence(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning_invariant.cli.latents", None)  # a fault of our own is not hidden
     with pytest.raises(ModuleNotFoundError):
