@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lightning_invariant.errors import GroupError, GuaranteeError, LatentError
+from lightning_invariant.groups import parse_group
 from lightning_invariant.guarantee import Guarantee, Separation
 from lightning_invariant.projections import (
     ArgmaxCanonical,
@@ -29,6 +30,7 @@ from lightning_invariant.projections import (
     Sort,
 )
 from lightning_invariant.testing import assert_guarantee, assert_invariant
+from lightning_invariant.testing.search import _of_order
 
 INJECTIVE = Separation.INJECTIVE
 
@@ -334,3 +336,16 @@ def test_collapse_and_nan_do_not_pass():
         assert_invariant(lambda z: torch.ones(len(z), 3), "C8: regular")
     with pytest.raises(GuaranteeError, match="nan"):
         assert_invariant(lambda z: z * math.nan, "C8: regular")
+
+
+@pytest.mark.parametrize("name", ["C8", "S100", "Cube", "O3", "SO3", "U3", "SU2"])
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_elements_that_leave_symmetric_latents_alone_have_the_order_asked_for(name, order):
+    group, generator, found = parse_group(name), torch.Generator().manual_seed(0), []
+    for _ in range(12):
+        g = power = _of_order(group, order, generator)
+        for _ in range(order - 1):
+            power = group.compose(g, power)
+        assert torch.allclose(power.double(), group.identity().double(), atol=1e-9)
+        found.append(torch.allclose(g.double(), group.identity().double(), atol=1e-9))
+    assert not all(found) or (name == "C8" and order == 3)  # no rotation by eighths has order 3

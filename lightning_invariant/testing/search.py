@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from lightning_invariant import quotient
-from lightning_invariant.groups import Euclidean, Orthogonal, Product, Unitary
+from lightning_invariant.groups import Orthogonal, Product, Unitary
 from lightning_invariant.groups.centring import linear_part
+from lightning_invariant.groups.orthogonal import MatrixGroup
+from lightning_invariant.groups.unitary import real_matrices
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -28,8 +30,6 @@ STARTS, SYMMETRIC = 48, 144
 """Pairs that the search for equal features starts from: random ones, and such that one element leaves alone."""
 ORDERS = 2, 2, 2, 3, 4, 6
 """Orders of the elements that leave symmetric latents alone."""
-MOST_POWERS = 10_000
-"""Powers of an element after which it counts as one of infinite order."""
 MOST_POWERS = 10_000
 """Powers of an element after which it counts as one of infinite order."""
 CLIMBED, CLIMBS = 24, 40
@@ -148,8 +148,7 @@ def _fixed_directions(representation: Representation, generator: torch.Generator
     factors = group.factors if isinstance(group, Product) else (group,)
     first = [_of_order(factor, order, generator) for factor in factors]
     second = [
-        _of_order(f, order, generator) if isinstance(f, Orthogonal | Euclidean) else g
-        for f, g in zip(factors, first, strict=True)
+        _of_order(f, order, generator) if isinstance(f, MatrixGroup) else g for f, g in zip(factors, first, strict=True)
     ]
     bases = []
     for parts in (first, second):
@@ -164,9 +163,6 @@ def _fixed_directions(representation: Representation, generator: torch.Generator
 
 def _of_order(group: Group, order: int, generator: torch.Generator) -> Tensor:
     """A random element whose power `order` is the identity: a power of a sample, or a rotation by part of a turn."""
-    if isinstance(group, Euclidean):
-        rotation = _of_order(group.linear, order, generator)
-        return group.element(rotation, rotation.new_zeros(group.d))
     g, one = group.sample(1, generator)[0], group.identity()
     if isinstance(group, Orthogonal):
         angle = 2 * torch.pi / order * torch.randint(order, (), generator=generator).double()
@@ -174,6 +170,11 @@ def _of_order(group: Group, order: int, generator: torch.Generator) -> Tensor:
         rest = 1 - 2 * torch.randint(2 if order % 2 == 0 else 1, (group.d - 2,), generator=generator).double()
         rest[:1] *= rest.prod() if group.special else 1.0
         return g @ torch.block_diag(plane, *rest) @ g.mT
+    if isinstance(group, Unitary):
+        turns = torch.randint(order, (group.n,), generator=generator).double()
+        turns = torch.stack([turns[0], -turns[0]]) if group.special else turns
+        phases = torch.polar(torch.ones_like(turns), 2 * torch.pi / order * turns)
+        return g @ real_matrices(phases.diag()) @ g.mT
     powers = [g]
     while not torch.equal(powers[-1], one):
         if len(powers) == MOST_POWERS:

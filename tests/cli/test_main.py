@@ -49,7 +49,13 @@ def test_a_recipe_fits_by_name_with_arguments_of_its_own(tmp_path):
 
 def test_a_recipe_is_tested_by_name(tmp_path):
     code = "import sys; from lightning_invariant.cli import main; sys.exit(main())"
-    arguments = ["test", "volumes-cube", "--data.size=64", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    arguments = [
+        "test",
+        "volumes-cube",
+        "--data.size=64",
+        "--trainer.logger=false",
+        "--trainer.enable_progress_bar=false",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
